@@ -1,8 +1,89 @@
-SQLC := .tools/sqlc
+# SelfLink Appliance. "make help" lists what there is.
+SHELL := /bin/bash
+BIN   := bin/selflink
+TOOLS := $(CURDIR)/.tools
 
-$(SQLC):
-	GOBIN=$(CURDIR)/.tools go install github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
+# Versions of the tools that are built from source, pinned here alone.
+SQLC_VERSION        := v1.31.1
+STATICCHECK_VERSION := v0.8.2
+GOVULNCHECK_VERSION := v1.9.0
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+# Go's own -race when RACE=1; a longer limit because the detector is slow.
+TESTFLAGS := $(if $(RACE),-race -timeout 30m,-timeout 15m)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.PHONY: deps
+deps: ## Install what building and running need (apt, as root)
+	@packaging/install-deps
+
+.PHONY: web
+web: deps web/dist/.built ## Build the front-end files that the binary embeds
+
+web/dist/.built: web/package.json web/package-lock.json $(wildcard web/*.mjs)
+	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	@touch $@
+
+.PHONY: build
+build: web ## Build bin/selflink
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/selflink
+
+.PHONY: run
+run: build ## Build and run on 127.0.0.1:8000 with its data in ./data
+	SELFLINK_DATA_DIR="$${SELFLINK_DATA_DIR:-$(CURDIR)/data}" exec $(BIN) serve
+
+.PHONY: test
+test: web ## Run the tests (RACE=1: with the race detector)
+	go test $(TESTFLAGS) ./...
+
+.PHONY: race
+race: ## The tests with the race detector
+	$(MAKE) test RACE=1
+
+.PHONY: fuzz
+fuzz: web ## Run every fuzz target for FUZZTIME each (60s)
+	@packaging/fuzz $(or $(FUZZTIME),60s)
+
+.PHONY: lint
+lint: web $(TOOLS)/staticcheck $(TOOLS)/govulncheck ## gofmt, vet, staticcheck, known vulnerabilities, file lengths
+	@packaging/lint $(TOOLS)
 
 .PHONY: sqlc
-sqlc: $(SQLC) ## Type every queries.sql into Go
-	@for f in $$(git ls-files '*/sqlc.yaml'); do $(SQLC) generate -f $$f || exit 1; done
+sqlc: $(TOOLS)/sqlc ## Type every queries.sql into Go
+	@for f in $$(git ls-files '*/sqlc.yaml'); do $(TOOLS)/sqlc generate -f $$f || exit 1; done
+
+.PHONY: verify
+verify: sqlc build ## Fail when generated code or documents drifted from their source
+	$(BIN) config docs > docs/SETTINGS.md
+	@git diff --exit-code -- '*db/*.go' docs/SETTINGS.md || { echo "verify: generated files differ from their source: commit the result of make verify" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- '*db/' docs/SETTINGS.md)" || { git status --porcelain -- '*db/' docs/SETTINGS.md; exit 1; }
+	@echo "verify: generated files are up to date"
+
+.PHONY: bench
+bench: build ## Measure the appliance beside plain baselines, as ratios of one run
+	cd appliance/bench && go run . -bin $(CURDIR)/$(BIN) $(BENCHFLAGS)
+
+.PHONY: crash
+crash: build ## Kill the process and its children KILLS times (30) and count what was lost
+	go test -count=1 -timeout 30m -v -run '^TestCrash$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
+
+.PHONY: clean
+clean: ## Remove what was built (never data)
+	rm -rf bin web/dist/* web/node_modules .tools
+
+$(TOOLS)/sqlc:
+	GOBIN=$(TOOLS) go install github.com/sqlc-dev/sqlc/cmd/sqlc@$(SQLC_VERSION)
+
+$(TOOLS)/staticcheck:
+	GOBIN=$(TOOLS) go install honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION)
+
+$(TOOLS)/govulncheck:
+	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
