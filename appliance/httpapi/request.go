@@ -1,0 +1,243 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"selflink/appliance/auth"
+)
+
+// Info is what a handler may ask about the request itself.
+type Info struct {
+	ID       string // request id, echoed to the client and in every log line
+	ClientIP string // behind trusted proxies the address they report
+	BaseURL  string // scheme://host, for absolute links
+	Path     string
+	RawQuery string
+	request  *request
+}
+
+// Header gives a request header, copied; it is empty once the handler has
+// returned.
+func (i Info) Header(name string) string {
+	if i.request == nil {
+		return ""
+	}
+	return i.request.header(name)
+}
+
+type infoKey struct{}
+
+// RequestInfo gives what ctx knows about its request; it is zero outside of
+// one.
+func RequestInfo(ctx context.Context) Info {
+	rc, ok := ctx.Value(infoKey{}).(*request)
+	if !ok {
+		return Info{}
+	}
+	return rc.info()
+}
+
+// requestLocal keys the request in the locals of a fiber context.
+type requestLocal struct{}
+
+// request is one request on its way through the checks. It is also the
+// handler's context: the deadline's timer is only started when somebody waits
+// for it, since a hot handler that answers from memory never does.
+type request struct {
+	api    *API
+	fc     *fiber.Ctx // nil once the handler has returned
+	route  *route
+	res    *resource
+	params [maxParams]string
+
+	id        string
+	clientIP  string
+	secure    bool
+	path      string
+	query     string
+	host      string
+	start     time.Time
+	principal auth.Principal
+	known     bool // a caller is signed in
+
+	deadline time.Time // zero: none
+	mu       sync.Mutex
+	inner    context.Context
+	cancel   context.CancelFunc
+	live     bool // the fiber context may be read; guarded by mu
+}
+
+// context gives the handler's context with the caller in it.
+func (rc *request) context() context.Context {
+	if rc.known {
+		return auth.With(rc, rc.principal)
+	}
+	return rc
+}
+
+// Deadline implements context.Context.
+func (rc *request) Deadline() (time.Time, bool) { return rc.deadline, !rc.deadline.IsZero() }
+
+// Done implements context.Context.
+func (rc *request) Done() <-chan struct{} { return rc.wait().Done() }
+
+// Err implements context.Context.
+func (rc *request) Err() error {
+	if rc.deadline.IsZero() || time.Now().Before(rc.deadline) {
+		rc.mu.Lock()
+		inner := rc.inner
+		rc.mu.Unlock()
+		if inner != nil {
+			return inner.Err()
+		}
+		return rc.api.base.Err()
+	}
+	return rc.wait().Err()
+}
+
+// Value implements context.Context.
+func (rc *request) Value(key any) any {
+	if _, ok := key.(infoKey); ok {
+		return rc
+	}
+	rc.mu.Lock()
+	inner := rc.inner
+	rc.mu.Unlock()
+	if inner == nil {
+		inner = rc.api.base
+	}
+	return inner.Value(key)
+}
+
+// wait gives the context behind Done and makes it on first use.
+func (rc *request) wait() context.Context {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.inner == nil {
+		if rc.deadline.IsZero() {
+			rc.inner, rc.cancel = context.WithCancel(rc.api.base)
+		} else {
+			rc.inner, rc.cancel = context.WithDeadline(rc.api.base, rc.deadline)
+		}
+	}
+	return rc.inner
+}
+
+// finish ends the context and lets go of the fiber context.
+func (rc *request) finish() {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	rc.live = false
+	if rc.cancel != nil {
+		rc.cancel()
+		return
+	}
+	rc.inner = canceled
+}
+
+// canceled is the state of every request whose handler has returned.
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func (rc *request) info() Info {
+	scheme := "http://"
+	if rc.secure {
+		scheme = "https://"
+	}
+	return Info{ID: rc.id, ClientIP: rc.clientIP, BaseURL: scheme + rc.host, Path: rc.path, RawQuery: rc.query, request: rc}
+}
+
+func (rc *request) header(name string) string {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if !rc.live {
+		return ""
+	}
+	return string(rc.fc.Request().Header.Peek(name))
+}
+
+// param gives a path parameter by name.
+func (rc *request) param(name string) string {
+	for i, p := range rc.res.params {
+		if p == name {
+			return rc.params[i]
+		}
+	}
+	return ""
+}
+
+// noContent answers without a body.
+func (rc *request) noContent(status int) {
+	rc.fc.Response().ResetBody()
+	rc.fc.Response().Header.SetNoDefaultContentType(true)
+	rc.fc.Status(status)
+}
+
+// buffers holds encoders between requests.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxKeptBuffer is the largest encoding buffer that is kept for reuse.
+const maxKeptBuffer = 64 << 10
+
+// encode answers with v as JSON, compact and without HTML escapes.
+func (rc *request) encode(status int, v any) error {
+	buf := buffers.Get().(*bytes.Buffer)
+	buf.Reset()
+	defer func() {
+		if buf.Cap() <= maxKeptBuffer {
+			buffers.Put(buf)
+		}
+	}()
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("encode %T: %w", v, err)
+	}
+	rc.write(status, bytes.TrimSuffix(buf.Bytes(), []byte{'\n'}))
+	return nil
+}
+
+const typeJSON = "application/json"
+
+// write answers with a JSON document; body is copied.
+func (rc *request) write(status int, body []byte) {
+	resp := rc.fc.Response()
+	resp.SetStatusCode(status)
+	resp.Header.SetContentType(typeJSON)
+	resp.SetBody(body)
+}
+
+// refuse answers with e.
+func (rc *request) refuse(e *Error) {
+	for _, h := range e.Header {
+		rc.fc.Response().Header.Set(h.Name, h.Value)
+	}
+	status := e.Status
+	if status < 400 {
+		status = http.StatusInternalServerError
+	}
+	rc.write(status, e.Body)
+}
+
+// scopes splits a comma list.
+func scopes(s string) []string {
+	var out []string
+	for name := range strings.SplitSeq(s, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
