@@ -1,0 +1,192 @@
+// Package databasetest gives each test a migrated database of its own, on a
+// real Postgres and through a real PgBouncer.
+//
+// The first [New] of a test binary starts one private cluster in a temporary
+// directory, without flushing to disk; every further one is a copy of a
+// migrated template. The cluster ends with the test binary, however it ends.
+// A package that uses it says
+//
+//	func TestMain(m *testing.M) { databasetest.Main(m) }
+package databasetest
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"selflink/appliance/database"
+)
+
+// DB is one test's database.
+type DB struct {
+	// Server reaches the database from outside, as with DATABASE_URL and
+	// DATABASE_DIRECT_URL.
+	Server *database.Server
+	Pool   database.Pool // through PgBouncer
+	Direct database.Pool // Postgres itself
+
+	URL       string // as DATABASE_URL: through PgBouncer
+	DirectURL string // as DATABASE_DIRECT_URL
+}
+
+const (
+	startTimeout = time.Minute // for the shared cluster, on a busy machine
+	poolSize     = 16          // connections of one test's pooled way
+	serverConns  = 20          // PgBouncer's server connections per test database
+	maxConns     = 500         // of the cluster: many tests at once
+	template     = "selflink_template"
+)
+
+// cluster is what a test binary shares. It is the one thing here that outlives
+// a test, which is why it is a variable of the package.
+type cluster struct {
+	once   sync.Once
+	err    error
+	dir    string
+	server *database.Server
+	pooled string // URL through PgBouncer
+	direct string
+	super  *pgx.Conn
+
+	copying sync.Mutex // Postgres copies a template for one at a time
+	count   atomic.Int64
+}
+
+var shared cluster
+
+// Main runs the tests of a binary and ends the shared cluster. It does not
+// return.
+func Main(m *testing.M) {
+	code := m.Run()
+	if err := shared.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "databasetest:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// New returns a fresh migrated database. It is closed when the test ends.
+func New(t testing.TB) *DB {
+	t.Helper()
+	shared.once.Do(shared.start)
+	if shared.err != nil {
+		t.Fatalf("start the test database: %v", shared.err)
+	}
+	name, err := shared.copyTemplate(t.Context())
+	if err != nil {
+		t.Fatalf("make a test database: %v", err)
+	}
+	db := &DB{URL: withDatabase(shared.pooled, name), DirectURL: withDatabase(shared.direct, name)}
+	db.Server, err = database.New(database.Options{
+		DatabaseURL: db.URL, DirectURL: db.DirectURL, PoolSize: poolSize,
+	})
+	if err != nil {
+		t.Fatalf("open the test database: %v", err)
+	}
+	if err := db.Server.Start(t.Context()); err != nil {
+		t.Fatalf("open the test database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := db.Server.Stop(context.Background()); err != nil {
+			t.Errorf("close the test database: %v", err)
+		}
+	})
+	db.Pool, db.Direct = db.Server.Pool(), db.Server.Direct()
+	return db
+}
+
+// start brings up the cluster and migrates the template.
+func (c *cluster) start() { c.err = c.bring() }
+
+func (c *cluster) bring() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	dir, err := claimTemp()
+	if err != nil {
+		return err
+	}
+	c.dir = dir
+	c.server, err = database.New(database.Options{
+		DataDir: dir, PoolSize: 1, ServerConns: serverConns, DirectSize: 2,
+		InitdbArgs: []string{"--wal-segsize=1"},
+		Postgres: map[string]string{
+			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+			"max_connections": strconv.Itoa(maxConns), "autovacuum": "off",
+			"min_wal_size": "8MB", "max_wal_size": "1GB", "wal_level": "minimal", "max_wal_senders": "0",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.server.Start(ctx); err != nil {
+		return err
+	}
+	c.pooled, c.direct = c.server.URLs()
+	if c.super, err = pgx.Connect(ctx, c.server.SuperURL()); err != nil {
+		return fmt.Errorf("log in as superuser: %w", err)
+	}
+	if _, err := c.super.Exec(ctx, "CREATE DATABASE "+template+" OWNER selflink"); err != nil {
+		return fmt.Errorf("make the template: %w", err)
+	}
+	direct := withDatabase(c.direct, template)
+	migrator, err := database.New(database.Options{DatabaseURL: direct, PoolSize: 1})
+	if err != nil {
+		return err
+	}
+	if err := migrator.Start(ctx); err != nil {
+		return err
+	}
+	_, err = migrator.Migrate(ctx)
+	if stopErr := migrator.Stop(ctx); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// copyTemplate makes a new database and returns its name.
+func (c *cluster) copyTemplate(ctx context.Context) (string, error) {
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	name := "test_" + strconv.FormatInt(c.count.Add(1), 10)
+	_, err := c.super.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+template+" OWNER selflink")
+	if err != nil {
+		return "", fmt.Errorf("copy the template: %w", err)
+	}
+	return name, nil
+}
+
+// stop ends the cluster and removes its files.
+func (c *cluster) stop() error {
+	if c.dir == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	if c.super != nil {
+		_ = c.super.Close(ctx) //nolint:errcheck // the server goes next
+	}
+	if c.server != nil {
+		if err := c.server.Stop(ctx); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(c.dir)
+}
+
+// withDatabase returns address with another database's name.
+func withDatabase(address, name string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic("databasetest: an address of our own making is no URL: " + err.Error())
+	}
+	u.Path = "/" + name
+	return u.String()
+}
