@@ -19,9 +19,9 @@ const (
 
 // PageQuery is embedded in the input of a paginated list.
 type PageQuery struct {
-	Cursor   string `query:"cursor" doc:"Opaque position, from next or previous of another page."`
-	PageSize string `query:"page_size" doc:"Rows per page, 1 to 100; 20 when missing or not a number."`
-	Ordering string `query:"ordering" doc:"Field to order by; a leading minus means descending. Unknown names are ignored."`
+	Cursor   string `query:"cursor" raw:"true" doc:"Opaque position, from next or previous of another page."`
+	PageSize string `query:"page_size" raw:"true" doc:"Rows per page, 1 to 100; 20 when missing or not a number."`
+	Ordering string `query:"ordering" raw:"true" doc:"Field to order by; a leading minus means descending. Unknown names are ignored."`
 }
 
 // Size gives the number of rows per page. What is not a positive number counts
