@@ -1,0 +1,72 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"selflink/appliance/broker"
+	"selflink/appliance/health"
+)
+
+func start(t *testing.T, dir string, registry *health.Registry) *broker.Broker {
+	b, err := broker.New(broker.Options{Dir: dir, Health: registry})
+	require.NoError(t, err)
+	require.NoError(t, b.Start(t.Context()))
+	require.NoError(t, b.Start(t.Context()), "starting twice does nothing")
+	t.Cleanup(func() { require.NoError(t, b.Stop(context.Background())) })
+	return b
+}
+
+func TestPublishReachesSubscribers(t *testing.T) {
+	t.Parallel()
+	b := start(t, t.TempDir(), nil)
+	got := make(chan string, 1)
+	cancel, err := b.Subscribe("a.*", func(subject string, data []byte) { got <- subject + " " + string(data) })
+	require.NoError(t, err)
+	require.NoError(t, b.Publish("a.b", []byte("x")))
+	require.Equal(t, "a.b x", <-got)
+	cancel()
+}
+
+// The directory may be lost while the broker is down: it is made again.
+func TestWipedDirectoryIsRebuilt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var registry health.Registry
+	b := start(t, dir, &registry)
+	_, ready := registry.Run(t.Context())
+	require.True(t, ready)
+
+	require.NoError(t, b.Stop(t.Context()))
+	require.NoError(t, b.Stop(t.Context()), "stopping twice does nothing")
+	results, ready := registry.Run(t.Context())
+	require.False(t, ready)
+	require.Equal(t, "broker", results[0].Name)
+	require.ErrorIs(t, b.Publish("a", nil), broker.ErrStopped)
+
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, b.Start(t.Context()))
+	_, ready = registry.Run(t.Context())
+	require.True(t, ready)
+	for _, stream := range broker.Table() {
+		js, err := b.JetStream()
+		require.NoError(t, err)
+		_, err = js.Stream(t.Context(), stream.Name)
+		require.NoError(t, err)
+	}
+}
+
+func TestEveryStreamIsBoundedAndSaysWhatIsLost(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.NoError(t, broker.Print(&out))
+	for _, stream := range broker.Table() {
+		require.Positive(t, stream.MaxBytes, stream.Name)
+		require.NotEmpty(t, stream.Lost, stream.Name)
+		require.Contains(t, out.String(), stream.Name)
+	}
+}

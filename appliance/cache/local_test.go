@@ -1,0 +1,107 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"selflink/appliance/broker"
+	"selflink/appliance/cache"
+)
+
+func local(t *testing.T, bus cache.Bus) *cache.Local[cache.ID, string] {
+	c, err := cache.NewLocal[cache.ID, string](cache.Options{Name: "test", TTL: time.Hour, Bus: bus})
+	require.NoError(t, err)
+	require.NoError(t, c.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, c.Stop(context.Background())) })
+	return c
+}
+
+func TestGetLoadsOnce(t *testing.T) {
+	t.Parallel()
+	c := local(t, nil)
+	var loads atomic.Int64
+	entered, release := make(chan struct{}), make(chan struct{})
+	load := func(context.Context) (string, error) {
+		if loads.Add(1) == 1 {
+			close(entered)
+			<-release
+		}
+		return "value", nil
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() { _, _ = c.Get(t.Context(), 1, load) })
+	<-entered
+	for range 10 {
+		wait.Go(func() {
+			value, err := c.Get(t.Context(), 1, load)
+			require.NoError(t, err)
+			require.Equal(t, "value", value)
+		})
+	}
+	close(release)
+	wait.Wait()
+	_, err := c.Get(t.Context(), 1, load)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, loads.Load())
+}
+
+func TestErrorsAreNotKept(t *testing.T) {
+	t.Parallel()
+	c := local(t, nil)
+	broken := errors.New("broken")
+	_, err := c.Get(t.Context(), 1, func(context.Context) (string, error) { return "", broken })
+	require.ErrorIs(t, err, broken)
+	value, err := c.Get(t.Context(), 1, func(context.Context) (string, error) { return "ok", nil })
+	require.NoError(t, err)
+	require.Equal(t, "ok", value)
+}
+
+// An invalidation during a load must win: the load read the old row.
+func TestInvalidationDuringLoadIsNotLost(t *testing.T) {
+	t.Parallel()
+	c := local(t, nil)
+	value, err := c.Get(t.Context(), 7, func(context.Context) (string, error) {
+		c.Invalidate(7)
+		return "old", nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "old", value)
+	value, err = c.Get(t.Context(), 7, func(context.Context) (string, error) { return "new", nil })
+	require.NoError(t, err)
+	require.Equal(t, "new", value)
+}
+
+func TestGoneCallerDoesNotWait(t *testing.T) {
+	t.Parallel()
+	c := local(t, nil)
+	release := make(chan struct{})
+	defer close(release)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := c.Get(ctx, 1, func(context.Context) (string, error) { <-release; return "", nil })
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestInvalidateReachesOtherCaches(t *testing.T) {
+	t.Parallel()
+	bus, err := broker.New(broker.Options{Dir: t.TempDir()})
+	require.NoError(t, err)
+	require.NoError(t, bus.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, bus.Stop(context.Background())) })
+	here, there := local(t, bus), local(t, bus)
+
+	old := func(context.Context) (string, error) { return "old", nil }
+	_, err = there.Get(t.Context(), 5, old)
+	require.NoError(t, err)
+	here.Invalidate(5)
+	require.Eventually(t, func() bool {
+		value, err := there.Get(t.Context(), 5, func(context.Context) (string, error) { return "new", nil })
+		return err == nil && value == "new"
+	}, 5*time.Second, time.Millisecond)
+}
