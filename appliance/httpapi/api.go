@@ -11,7 +11,10 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +23,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -36,15 +40,30 @@ type API struct {
 	router   router
 	routes   []*route
 	failures []error
+	document documents
 
-	base context.Context // parent of every request's context, ends when Stop gives up waiting
-	end  context.CancelFunc
+	hosts   hostList
+	proxies proxyList
+	origins []string
+	limits  limits
+	observe *observer
+	buffers sync.Pool       // of *bytes.Buffer, for encoding
+	over    context.Context // ended; the context of every request whose handler has returned
+
+	idPrefix string // makes request ids of this process differ from all others'
+	idCount  atomic.Uint64
+
+	base      context.Context // parent of every request, ends when Stop has given up waiting
+	end       context.CancelFunc
+	streaming context.Context // ends when Stop begins
+	endStream context.CancelFunc
 
 	mu        sync.Mutex
 	started   bool
 	stopped   bool
 	listeners []net.Listener
 	serving   sync.WaitGroup
+	conns     connections
 }
 
 // route is one operation, ready to run.
@@ -54,16 +73,50 @@ type route struct {
 	out    reflect.Type // nil for streams
 	stream bool
 	run    func(rc *request) error
+
+	throttles []throttle
+	userLimit userLimit
+	seen      sync.Map // status → prometheus.Observer
 }
 
-// New makes a server; it listens after Start.
+// New makes a server with its own operations (health, metrics, documents, the
+// root of the API); it listens after Start. It returns every mistake in opts
+// at once.
 func New(opts Options) (*API, error) {
 	if opts.Log == nil {
 		return nil, errors.New("httpapi: Options.Log is required")
 	}
 	opts.defaults()
-	a := &API{opts: opts, log: opts.Log.With("component", "http")}
+	a := &API{opts: opts, log: opts.Log.With("component", "http"), origins: opts.CORSOrigins}
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	a.over = over
+
+	var errs []error
+	keep := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	a.hosts = parseHosts(opts.AllowedHosts)
+	a.proxies, err = parseProxies(opts.TrustedProxies)
+	keep(err)
+	keep(checkOrigins(opts.CORSOrigins))
+	a.limits, err = newLimits(opts.Limits, opts.Now())
+	keep(err)
+	a.observe, err = newObserver(opts.Metrics)
+	keep(err)
+	var id [5]byte
+	_, err = rand.Read(id[:])
+	keep(err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	a.idPrefix = hex.EncodeToString(id[:]) + "-"
 	a.base, a.end = context.WithCancel(context.Background())
+	a.streaming, a.endStream = context.WithCancel(a.base)
+
 	a.app = fiber.New(fiber.Config{
 		DisableStartupMessage: true,
 		StrictRouting:         true,
@@ -73,10 +126,24 @@ func New(opts Options) (*API, error) {
 		ReadTimeout:           opts.ReadTimeout,
 		WriteTimeout:          opts.WriteTimeout,
 		IdleTimeout:           opts.IdleTimeout,
+		// Multipart bodies are read by this package, within its own bounds.
+		DisablePreParseMultipartForm: true,
 	})
-	a.app.Server().Handler = a.serve
+	srv := a.app.Server()
+	srv.Handler = a.serve
+	srv.ErrorHandler = a.broken
+	srv.HeaderReceived = a.received
+	srv.ConnState = a.conns.changed
+	srv.Logger = discard{}
+	srv.CloseOnShutdown = true
+	a.registerSystem()
 	return a, nil
 }
+
+// discard drops what fasthttp logs: broken requests are answered and counted.
+type discard struct{}
+
+func (discard) Printf(string, ...any) {}
 
 func (o *Options) defaults() {
 	set := func(v *time.Duration, d time.Duration) {
@@ -93,6 +160,12 @@ func (o *Options) defaults() {
 	}
 	if o.HeaderLimit == 0 {
 		o.HeaderLimit = DefaultHeaderLimit
+	}
+	if o.Title == "" {
+		o.Title = "SelfLink API"
+	}
+	if o.Version == "" {
+		o.Version = "1"
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -111,132 +184,94 @@ func (a *API) addStream(op Operation, p *plan, run func(rc *request) error) {
 	a.register(op, &route{plan: p, stream: true, run: run})
 }
 
+// register puts a route in its resource. Problems are kept for Start.
 func (a *API) register(op Operation, r *route) {
 	if err := op.normalize(); err != nil {
 		a.fail(op, err)
 		return
 	}
 	r.op = op
+	var err error
+	if r.throttles, err = a.limits.throttles(op.Throttle); err != nil {
+		a.fail(op, err)
+		return
+	}
+	if r.userLimit, err = a.limits.userLimit(op); err != nil {
+		a.fail(op, err)
+		return
+	}
 	res, err := a.router.add(op.Path)
 	if err != nil {
 		a.fail(op, err)
 		return
 	}
-	if res.methods[op.Method] != nil || slices.ContainsFunc(a.routes, func(o *route) bool { return o.op.ID == op.ID }) {
-		a.fail(op, errors.New("method and path, or id, is taken"))
+	taken := slices.ContainsFunc(a.routes, func(o *route) bool { return o.op.ID == op.ID })
+	if res.methods[op.Method] != nil || taken {
+		a.fail(op, errors.New("its method and path, or its id, is taken"))
 		return
+	}
+	if res.first == nil {
+		res.first = r
 	}
 	res.methods[op.Method] = r
 	res.optional = res.optional || op.OptionalSlash
+	res.allow = []byte(allowed(res.methods))
 	a.routes = append(a.routes, r)
 }
 
-func (a *API) serve(fctx *fasthttp.RequestCtx) {
-	c := a.app.AcquireCtx(fctx)
-	defer a.app.ReleaseCtx(c)
-	rc := &request{api: a, fc: c, live: true, path: string(fctx.URI().PathOriginal()), host: string(fctx.Host()), query: string(fctx.URI().QueryString())}
-	defer rc.finish()
-	c.Locals(requestLocal{}, rc)
-	m, ok := a.router.find(rc.path, &rc.params)
-	if !ok {
-		rc.refuse(NoSuchPath())
-		return
-	}
-	rc.res = m.res
-	rc.route = m.res.methods[c.Method()]
-	if rc.route == nil {
-		rc.refuse(Detail(http.StatusMethodNotAllowed, `Method "`+c.Method()+`" not allowed.`))
-		return
-	}
-	if a.opts.Auth != nil {
-		p, err := a.opts.Auth.Authenticate(rc, c.Get("Authorization"))
-		if err != nil && rc.route.op.Access != AccessPublic {
-			a.answer(rc, err)
-			return
+// allowed writes the Allow header: methods in their usual order.
+func allowed(methods map[string]*route) string {
+	var b []byte
+	for _, m := range []string{
+		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions,
+	} {
+		_, ok := methods[m]
+		if m == http.MethodHead {
+			_, ok = methods[http.MethodGet]
 		}
-		rc.principal, rc.known = p, err == nil && p.UserID != 0
-	}
-	if !rc.known && rc.route.op.Access != AccessPublic {
-		rc.refuse(Unauthorized(textNoAuth, ""))
-		return
-	}
-	if err := rc.route.run(rc); err != nil {
-		a.answer(rc, err)
-	}
-}
-
-func (a *API) answer(rc *request, err error) {
-	var e *Error
-	var refusal Refusal
-	switch {
-	case errors.As(err, &e):
-		rc.refuse(e)
-	case errors.As(err, &refusal):
-		detail, code, token := refusal.Unauthorized()
-		if token != "" {
-			rc.refuse(InvalidToken(token))
-		} else {
-			rc.refuse(Unauthorized(detail, code))
-		}
-	default:
-		a.log.Error("request failed", "error", err)
-		rc.refuse(Detail(http.StatusInternalServerError, textServerError))
-	}
-}
-
-// Start listens on every address of Options.Listen and serves until Stop. It
-// returns the mistakes made in registering, or the first address that cannot
-// be had. A second call does nothing.
-func (a *API) Start(ctx context.Context) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.started {
-		return nil
-	}
-	if err := errors.Join(a.failures...); err != nil {
-		return err
-	}
-	var lc net.ListenConfig
-	for _, addr := range a.opts.Listen {
-		ln, err := lc.Listen(ctx, "tcp", addr)
-		if err != nil {
-			for _, open := range a.listeners {
-				_ = open.Close()
+		if ok || m == http.MethodOptions {
+			if len(b) > 0 {
+				b = append(b, ", "...)
 			}
-			a.listeners = nil
-			return fmt.Errorf("httpapi: listen on %s: %w", addr, err)
+			b = append(b, m...)
 		}
-		a.listeners = append(a.listeners, ln)
 	}
-	for _, ln := range a.listeners {
-		a.serving.Go(func() { _ = a.app.Server().Serve(ln) })
-	}
-	a.started = true
-	return nil
+	return string(b)
 }
 
-// Addrs gives the addresses that the server listens on, after Start.
-func (a *API) Addrs() []net.Addr {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	addrs := make([]net.Addr, len(a.listeners))
-	for i, ln := range a.listeners {
-		addrs[i] = ln.Addr()
+// received chooses the limit of a body before it is read.
+func (a *API) received(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	limit := a.opts.BodyLimit
+	if !h.IsGet() && !h.IsHead() {
+		var params [maxParams]string
+		path, _, _ := bytes.Cut(h.RequestURI(), []byte{'?'})
+		if m, ok := a.router.find(string(path), &params); ok {
+			if r := m.res.methods[string(h.Method())]; r != nil && r.op.BodyLimit > 0 {
+				limit = r.op.BodyLimit
+			}
+		}
 	}
-	return addrs
+	return fasthttp.RequestConfig{MaxRequestBodySize: limit}
 }
 
-// Stop stops accepting, tells streams to end and waits for requests under way
-// until ctx is done; then it cuts them. A second call does nothing.
-func (a *API) Stop(ctx context.Context) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.started || a.stopped {
-		return nil
+// broken answers what could not be read as a request.
+func (a *API) broken(fctx *fasthttp.RequestCtx, err error) {
+	status, text := http.StatusBadRequest, "Bad request."
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	switch {
+	case errors.As(err, &small):
+		status, text = http.StatusRequestHeaderFieldsTooLarge, "Request headers are too large."
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		status, text = http.StatusRequestEntityTooLarge, textBodyTooLarge
+	case errors.As(err, &timeout) && timeout.Timeout():
+		status, text = http.StatusRequestTimeout, "Request took too long to arrive."
 	}
-	a.stopped = true
-	err := a.app.Server().ShutdownWithContext(ctx)
-	a.end()
-	a.serving.Wait()
-	return err
+	fctx.Response.Reset()
+	fctx.Response.SetStatusCode(status)
+	fctx.Response.Header.SetContentType(typeJSON)
+	securityHeaders(&fctx.Response.Header)
+	fctx.Response.SetBody(object("detail", text))
+	fctx.SetConnectionClose()
+	a.observe.broken(status)
 }

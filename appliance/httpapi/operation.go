@@ -59,6 +59,8 @@ type Operation struct {
 	BodyLimit int
 	// Hidden keeps the operation out of the OpenAPI document.
 	Hidden bool
+
+	system bool // of the server itself: any host, no negotiation, no caller, no limits
 }
 
 // NoContent is the output of an operation that answers 204 without a body.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -60,8 +61,9 @@ type request struct {
 	params [maxParams]string
 
 	id        string
-	clientIP  string
+	client    netip.Addr
 	secure    bool
+	streaming bool // the answer goes on after the handler; ServeEvents ends it
 	path      string
 	query     string
 	host      string
@@ -132,31 +134,30 @@ func (rc *request) wait() context.Context {
 	return rc.inner
 }
 
-// finish ends the context and lets go of the fiber context.
+// detach lets go of the fiber context, which is about to be reused.
+func (rc *request) detach() {
+	rc.mu.Lock()
+	rc.live = false
+	rc.mu.Unlock()
+}
+
+// finish ends the context.
 func (rc *request) finish() {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	rc.live = false
 	if rc.cancel != nil {
 		rc.cancel()
 		return
 	}
-	rc.inner = canceled
+	rc.inner = rc.api.over
 }
-
-// canceled is the state of every request whose handler has returned.
-var canceled = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
 
 func (rc *request) info() Info {
 	scheme := "http://"
 	if rc.secure {
 		scheme = "https://"
 	}
-	return Info{ID: rc.id, ClientIP: rc.clientIP, BaseURL: scheme + rc.host, Path: rc.path, RawQuery: rc.query, request: rc}
+	return Info{ID: rc.id, ClientIP: rc.client.String(), BaseURL: scheme + rc.host, Path: rc.path, RawQuery: rc.query, request: rc}
 }
 
 func (rc *request) header(name string) string {
@@ -185,19 +186,19 @@ func (rc *request) noContent(status int) {
 	rc.fc.Status(status)
 }
 
-// buffers holds encoders between requests.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 // maxKeptBuffer is the largest encoding buffer that is kept for reuse.
 const maxKeptBuffer = 64 << 10
 
 // encode answers with v as JSON, compact and without HTML escapes.
 func (rc *request) encode(status int, v any) error {
-	buf := buffers.Get().(*bytes.Buffer)
+	buf, ok := rc.api.buffers.Get().(*bytes.Buffer)
+	if !ok {
+		buf = new(bytes.Buffer)
+	}
 	buf.Reset()
 	defer func() {
 		if buf.Cap() <= maxKeptBuffer {
-			buffers.Put(buf)
+			rc.api.buffers.Put(buf)
 		}
 	}()
 	enc := json.NewEncoder(buf)

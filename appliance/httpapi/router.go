@@ -33,12 +33,11 @@ type node struct {
 type resource struct {
 	path     string
 	params   []string
-	name     string
-	allow    string
+	name     string // for people, in answers to OPTIONS
+	allow    []byte // the Allow header
 	methods  map[string]*route
-	optional bool // accepts the path without its last slash too
-	access   Access
-	plain    bool // not part of the API: no negotiation, no limits
+	first    *route // registered first: its rules hold for methods that are not there
+	optional bool   // accepts the path without its last slash too
 }
 
 // add finds or makes the resource of path.
@@ -110,10 +109,11 @@ func (r *router) find(path string, params *[maxParams]string) (match, bool) {
 func (n *node) find(rest string, params *[maxParams]string, used int) (match, bool) {
 	seg, after, more := strings.Cut(rest, "/")
 	if seg == "" {
-		if more || n.slash == nil {
-			return match{}, false
+		at := n.slash
+		if at == nil {
+			at = n.res // a path that is registered without a slash takes one
 		}
-		return match{res: n.slash}, true
+		return match{res: at}, at != nil && !more
 	}
 	if strings.IndexByte(seg, '%') >= 0 {
 		s, err := url.PathUnescape(seg)

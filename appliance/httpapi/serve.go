@@ -1,0 +1,185 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"selflink/appliance/database"
+)
+
+// serve is the way of every request.
+func (a *API) serve(fctx *fasthttp.RequestCtx) {
+	c := a.app.AcquireCtx(fctx)
+	rc := a.newRequest(c)
+	a.observe.begin()
+	defer func() {
+		if p := recover(); p != nil {
+			a.log.LogAttrs(a.base, levelError, "panic in a request", logID(rc.id), logPanic(p), logStack(debug.Stack()))
+			rc.streaming = false
+			rc.refuse(Detail(http.StatusInternalServerError, textServerError))
+		}
+		if !rc.streaming {
+			a.report(rc)
+			rc.finish()
+		}
+		rc.detach()
+		a.app.ReleaseCtx(c)
+	}()
+	if err := a.checks(rc); err != nil {
+		rc.refuse(a.toError(rc, err))
+	}
+}
+
+// newRequest takes what is kept of a request out of fasthttp's buffers, which
+// are reused.
+func (a *API) newRequest(c *fiber.Ctx) *request {
+	fctx := c.Context()
+	uri := fctx.URI()
+	path, query, host := uri.PathOriginal(), uri.QueryString(), uri.Host()
+	kept := make([]byte, 0, len(path)+len(query)+len(host))
+	kept = append(append(append(kept, path...), query...), host...)
+	all := string(kept)
+	rc := &request{
+		api: a, fc: c, live: true,
+		path:  all[:len(path)],
+		query: all[len(path) : len(path)+len(query)],
+		host:  all[len(path)+len(query):],
+		start: a.opts.Now(),
+	}
+	rc.client, rc.secure = a.proxies.client(fctx)
+	rc.id = a.requestID(fctx.Request.Header.Peek("X-Request-ID"))
+	c.Locals(requestLocal{}, rc)
+	fctx.Response.Header.Set("X-Request-ID", rc.id)
+	return rc
+}
+
+// maxRequestID is the longest request id that is taken over from a client.
+const maxRequestID = 128
+
+// requestID takes over an id of harmless characters, else makes one.
+func (a *API) requestID(given []byte) string {
+	ok := len(given) > 0 && len(given) <= maxRequestID
+	for _, c := range given {
+		ok = ok && (isAlnum(c) || c == '-' || c == '_' || c == '.' || c == ':')
+	}
+	if ok {
+		return string(given)
+	}
+	var b [40]byte
+	return string(strconv.AppendUint(append(b[:0], a.idPrefix...), a.idCount.Add(1), 10))
+}
+
+// checks leads a request through every check to its handler. The order is part
+// of the contract (00 §6).
+func (a *API) checks(rc *request) error {
+	head := &rc.fc.Response().Header
+	method := rc.fc.Method()
+	m, found := a.router.find(rc.path, &rc.params)
+	system := found && m.res.first.op.system
+	if !system && !a.hosts.allow(rc.host) {
+		rc.badHost()
+		return nil
+	}
+	securityHeaders(head)
+	if a.cors(rc, method) {
+		return nil
+	}
+	if !found {
+		head.SetCanonical(headerVary, varyOrigin)
+		return NoSuchPath()
+	}
+	if m.slashless && (method == http.MethodGet || method == http.MethodHead) {
+		rc.addSlash()
+		return nil
+	}
+	rc.res = m.res
+	rc.route = rc.res.methods[method]
+	if rc.route == nil && method == http.MethodHead {
+		rc.route = rc.res.methods[http.MethodGet]
+	}
+	at := rc.route // whose rules hold: of an unknown method, those of the resource
+	if at == nil {
+		at = rc.res.first
+	}
+	if !system {
+		head.SetCanonical(headerVary, varyAll)
+		head.SetCanonical(headerAllow, rc.res.allow)
+		if !acceptable(rc.fc.Request().Header.Peek("Accept"), at.op.Produces) {
+			return Detail(http.StatusNotAcceptable, textNotAccepted)
+		}
+		if err := a.admit(rc, at); err != nil {
+			return err
+		}
+	}
+	switch {
+	case rc.route == nil && method == http.MethodOptions && !system:
+		return rc.describe()
+	case rc.route == nil:
+		return Detail(http.StatusMethodNotAllowed, `Method "`+strings.ToValidUTF8(method, "\ufffd")+`" not allowed.`)
+	case rc.route.stream && method == http.MethodHead:
+		rc.headOfStream()
+		return nil
+	}
+	if err := a.limits.write(rc); err != nil {
+		return err
+	}
+	switch timeout := rc.route.op.Timeout; {
+	case timeout > 0:
+		rc.deadline = rc.start.Add(timeout)
+	case !rc.route.stream:
+		rc.deadline = rc.start.Add(a.opts.RequestTimeout)
+	}
+	return rc.route.run(rc)
+}
+
+// admit checks who calls, whether they may, and whether they call too often.
+func (a *API) admit(rc *request, at *route) error {
+	if header := rc.fc.Request().Header.Peek(fiber.HeaderAuthorization); len(header) > 0 && a.opts.Auth != nil {
+		p, err := a.opts.Auth.Authenticate(rc, string(header))
+		if err != nil && at.op.Access != AccessPublic {
+			return err
+		}
+		if err == nil && p.UserID != 0 {
+			rc.principal, rc.known = p, true
+		}
+	}
+	switch {
+	case at.op.Access == AccessPublic:
+	case !rc.known:
+		return Unauthorized(textNoAuth, "")
+	case at.op.Access == AccessStaff && !rc.principal.Staff:
+		return Forbidden()
+	}
+	return a.limits.check(rc, at)
+}
+
+// toError turns any error into an answer. What is nobody's mistake but ours is
+// logged here, once.
+func (a *API) toError(rc *request, err error) *Error {
+	var answer *Error
+	var refusal Refusal
+	switch {
+	case errors.As(err, &answer):
+		return answer
+	case errors.As(err, &refusal):
+		detail, code, token := refusal.Unauthorized()
+		if token != "" {
+			return InvalidToken(token)
+		}
+		return Unauthorized(detail, code)
+	case errors.Is(err, database.ErrBusy), errors.Is(err, database.ErrUnavailable):
+		a.log.LogAttrs(a.base, levelWarn, "request met an unavailable database", logID(rc.id), logError(err))
+		return Unavailable()
+	case rc.Err() != nil:
+		a.log.LogAttrs(a.base, levelWarn, "request ran out of time", logID(rc.id), logError(err))
+		return Unavailable()
+	}
+	a.log.LogAttrs(a.base, levelError, "request failed", logID(rc.id), logRoute(rc), logError(err))
+	return Detail(http.StatusInternalServerError, textServerError)
+}

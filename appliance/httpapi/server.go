@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+)
+
+// connections are those that are open, so that Stop can cut what does not end
+// by itself.
+type connections struct {
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
+}
+
+// changed follows the state of a connection; it is called for each request, so
+// it only locks when one opens or closes.
+func (c *connections) changed(conn net.Conn, state fasthttp.ConnState) {
+	switch state {
+	case fasthttp.StateNew:
+		c.mu.Lock()
+		if c.open == nil {
+			c.open = make(map[net.Conn]struct{})
+		}
+		c.open[conn] = struct{}{}
+		c.mu.Unlock()
+	case fasthttp.StateClosed, fasthttp.StateHijacked:
+		c.mu.Lock()
+		delete(c.open, conn)
+		c.mu.Unlock()
+	}
+}
+
+func (c *connections) cut() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.open {
+		_ = conn.Close()
+	}
+	return len(c.open)
+}
+
+// Start listens on every address of Options.Listen and serves until Stop. It
+// returns all mistakes made in registering, or the first address that cannot
+// be had. A second call does nothing.
+func (a *API) Start(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.started {
+		return nil
+	}
+	if err := a.Check(); err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	for _, addr := range a.opts.Listen {
+		ln, err := lc.Listen(ctx, "tcp", addr)
+		if err != nil {
+			for _, open := range a.listeners {
+				_ = open.Close()
+			}
+			a.listeners = nil
+			return fmt.Errorf("httpapi: listen on %s: %w", addr, err)
+		}
+		a.listeners = append(a.listeners, ln)
+	}
+	for _, ln := range a.listeners {
+		a.serveOn(ln)
+	}
+	a.started = true
+	return nil
+}
+
+// Check reports the mistakes made in registering operations.
+func (a *API) Check() error {
+	if err := errors.Join(a.failures...); err != nil {
+		return err
+	}
+	return a.document.build(a)
+}
+
+// serveOn serves one listener; Stop waits for it.
+func (a *API) serveOn(ln net.Listener) {
+	a.serving.Go(func() {
+		if err := a.app.Server().Serve(ln); err != nil && a.base.Err() == nil {
+			a.log.Error("a listener failed", "address", ln.Addr().String(), "error", err)
+		}
+	})
+}
+
+// Addrs gives the addresses that the server listens on, after Start.
+func (a *API) Addrs() []net.Addr {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	addrs := make([]net.Addr, len(a.listeners))
+	for i, ln := range a.listeners {
+		addrs[i] = ln.Addr()
+	}
+	return addrs
+}
+
+// Stop stops accepting, tells streams to end and waits for requests under way
+// until ctx is done; then it ends their contexts and cuts their connections.
+// It returns an error when it had to. A second call, or one before Start, does
+// nothing.
+func (a *API) Stop(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.started || a.stopped {
+		return nil
+	}
+	a.stopped = true
+	a.endStream()
+	err := a.app.Server().ShutdownWithContext(ctx)
+	a.end()
+	cut := 0
+	if err != nil {
+		cut = a.conns.cut()
+	}
+	a.serving.Wait()
+	if err != nil {
+		return fmt.Errorf("httpapi: %d connections were cut: %w", cut, err)
+	}
+	return nil
+}
+
+// StreamContext gives the context that ends when the server begins to stop,
+// for streams and sockets that do not use [ServeEvents].
+func (a *API) StreamContext() context.Context { return a.streaming }
