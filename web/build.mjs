@@ -1,0 +1,20 @@
+// Gathers into dist/ what the binary embeds. Swagger UI comes ready made from
+// its package: only the files that the documentation page asks for are copied.
+import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const dist = join(here, "dist");
+const swagger = dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+
+for (const name of await mkdir(dist, { recursive: true }).then(() => readdir(dist))) {
+  if (name !== ".gitkeep") await rm(join(dist, name), { recursive: true });
+}
+const docs = join(dist, "docs");
+await mkdir(docs);
+for (const name of ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "LICENSE", "NOTICE"]) {
+  const to = name.includes(".") ? name : `${name}.txt`;
+  await copyFile(join(swagger, name), join(docs, to));
+}
