@@ -16,7 +16,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,8 +55,17 @@ type cluster struct {
 	direct string
 	super  *pgx.Conn
 
-	copying sync.Mutex // Postgres copies a template for one at a time
-	count   atomic.Int64
+	mu     sync.Mutex // guards super: Postgres copies a template for one at a time
+	count  int
+	copies chan copied // one made ahead of the test that will want it
+	quit   chan struct{}
+	done   chan struct{}
+}
+
+// copied is a new database, or why there is none.
+type copied struct {
+	name string
+	err  error
 }
 
 var shared cluster
@@ -80,11 +88,13 @@ func New(t testing.TB) *DB {
 	if shared.err != nil {
 		t.Fatalf("start the test database: %v", shared.err)
 	}
-	name, err := shared.copyTemplate(t.Context())
-	if err != nil {
-		t.Fatalf("make a test database: %v", err)
+	fresh := <-shared.copies
+	if fresh.err != nil {
+		t.Fatalf("make a test database: %v", fresh.err)
 	}
+	name := fresh.name
 	db := &DB{URL: withDatabase(shared.pooled, name), DirectURL: withDatabase(shared.direct, name)}
+	var err error
 	db.Server, err = database.New(database.Options{
 		DatabaseURL: db.URL, DirectURL: db.DirectURL, PoolSize: poolSize,
 	})
@@ -97,6 +107,9 @@ func New(t testing.TB) *DB {
 	t.Cleanup(func() {
 		if err := db.Server.Stop(context.Background()); err != nil {
 			t.Errorf("close the test database: %v", err)
+		}
+		if err := shared.drop(name); err != nil {
+			t.Errorf("drop the test database: %v", err)
 		}
 	})
 	db.Pool, db.Direct = db.Server.Pool(), db.Server.Direct()
@@ -148,19 +161,47 @@ func (c *cluster) bring() error {
 	if stopErr := migrator.Stop(ctx); err == nil {
 		err = stopErr
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	c.copies, c.quit, c.done = make(chan copied), make(chan struct{}), make(chan struct{})
+	go c.supply()
+	return nil
 }
 
-// copyTemplate makes a new database and returns its name.
-func (c *cluster) copyTemplate(ctx context.Context) (string, error) {
-	c.copying.Lock()
-	defer c.copying.Unlock()
-	name := "test_" + strconv.FormatInt(c.count.Add(1), 10)
-	_, err := c.super.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+template+" OWNER selflink")
-	if err != nil {
-		return "", fmt.Errorf("copy the template: %w", err)
+// supply makes copies, one ahead of who wants it, until stop.
+func (c *cluster) supply() {
+	defer close(c.done)
+	for {
+		next := c.copyTemplate()
+		select {
+		case c.copies <- next:
+		case <-c.quit:
+			return
+		}
 	}
-	return name, nil
+}
+
+// copyTemplate makes a new database. Copying files takes half the time of the
+// default, which writes every page to the log.
+func (c *cluster) copyTemplate() copied {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count++
+	name := "test_" + strconv.Itoa(c.count)
+	_, err := c.super.Exec(context.Background(), "CREATE DATABASE "+name+" TEMPLATE "+template+" OWNER selflink STRATEGY FILE_COPY")
+	if err != nil {
+		return copied{err: fmt.Errorf("copy the template: %w", err)}
+	}
+	return copied{name: name}
+}
+
+// drop removes a test's database, with whatever is still connected to it.
+func (c *cluster) drop(name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, err := c.super.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)")
+	return err
 }
 
 // stop ends the cluster and removes its files.
@@ -170,6 +211,10 @@ func (c *cluster) stop() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
+	if c.quit != nil {
+		close(c.quit)
+		<-c.done
+	}
 	if c.super != nil {
 		_ = c.super.Close(ctx) //nolint:errcheck // the server goes next
 	}

@@ -5,12 +5,17 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // lockName is the lock that a running cluster holds in its data directory.
 const lockName = "selflink.lock"
+
+// sweepAge is how old the directory of a killed test binary must be to be
+// removed: a younger one may belong to a cluster that is about to lock it.
+const sweepAge = time.Minute
 
 // claimTemp makes a directory for a cluster and removes those of test binaries
 // that were killed.
@@ -35,6 +40,9 @@ func sweep(base string) {
 		return
 	}
 	for _, path := range locks {
+		if info, err := os.Stat(path); err != nil || time.Since(info.ModTime()) < sweepAge {
+			continue
+		}
 		file, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
 			continue
