@@ -20,6 +20,23 @@ import (
 // in task ids.
 type ID = uuid.UUID
 
+// State is where a job stands.
+type State string
+
+// The states of a job. The last three are final.
+const (
+	Queued    State = "queued"    // waits for a worker
+	Scheduled State = "scheduled" // waits for its time
+	Retrying  State = "retrying"  // failed, waits for its next attempt
+	Running   State = "running"
+	Succeeded State = "succeeded"
+	Dead      State = "dead" // failed for good
+	Cancelled State = "cancelled"
+)
+
+// Final reports whether the job will not run again by itself.
+func (s State) Final() bool { return s == Succeeded || s == Dead || s == Cancelled }
+
 // Args is a job's typed arguments: a small JSON-encodable struct. Kind is its
 // stable name ("mentor.answer"), which is stored and must not change.
 type Args interface{ Kind() string }
@@ -46,8 +63,8 @@ func Exponential(first time.Duration) func(attempt int) time.Duration {
 	}
 }
 
-// Options are the choices of one Enqueue.
-type Options struct {
+// EnqueueOptions are the choices of one Enqueue.
+type EnqueueOptions struct {
 	ID     ID        // chosen by the caller; zero: a new random one
 	RunAt  time.Time // not before; zero: at once
 	Unique string    // while a job of the kind with this key is unfinished, Enqueue returns that one's id and adds nothing
@@ -57,5 +74,5 @@ type Options struct {
 type Enqueuer interface {
 	// Enqueue stores a job in tx. The job runs after tx commits, never if it
 	// rolls back.
-	Enqueue(ctx context.Context, tx database.Tx, args Args, opts Options) (ID, error)
+	Enqueue(ctx context.Context, tx database.Tx, args Args, opts EnqueueOptions) (ID, error)
 }

@@ -1,0 +1,282 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"selflink/appliance/database"
+	"selflink/appliance/jobs/jobsdb"
+)
+
+const (
+	// cancelSubject carries the id of a running job that somebody cancels.
+	cancelSubject = "jobs.cancel"
+
+	// waitRecheck is how often Wait reads the row although no news came: the
+	// news is best effort.
+	waitRecheck = 2 * time.Second
+
+	// listMost bounds a page of List.
+	listMost = 500
+)
+
+// Errors of looking at jobs and acting on them.
+var (
+	// ErrNotFound means that there is no such job, or none any more.
+	ErrNotFound = errors.New("jobs: no such job")
+	// ErrWrongState means that a job's state does not allow what was asked.
+	ErrWrongState = errors.New("jobs: not possible in the job's state")
+)
+
+// Failure is one failed attempt.
+type Failure = failure
+
+// Info is all that is kept of one job.
+type Info struct {
+	ID         ID              `json:"id"`
+	Kind       string          `json:"kind"`
+	Queue      string          `json:"queue"`
+	State      State           `json:"state"`
+	Priority   int             `json:"priority"` // 0 to 2, 2 the most urgent
+	Attempt    int             `json:"attempt"`  // runs begun
+	Args       json.RawMessage `json:"args"`
+	Result     json.RawMessage `json:"result,omitempty"`
+	Failures   []Failure       `json:"failures"`
+	Unique     string          `json:"unique_key,omitempty"`
+	Instance   *uuid.UUID      `json:"instance,omitempty"` // of the process that runs it
+	CreatedAt  time.Time       `json:"created_at"`
+	RunAt      time.Time       `json:"run_at"`
+	StartedAt  *time.Time      `json:"started_at,omitempty"`
+	FinishedAt *time.Time      `json:"finished_at,omitempty"`
+}
+
+// Filter narrows a list; empty fields do not.
+type Filter struct {
+	State  State
+	Kind   string
+	Queue  string
+	Before ID  // lists jobs older than this one
+	Most   int // at most that many (50), up to 500
+}
+
+// List returns jobs, the newest first.
+func (e *Engine) List(ctx context.Context, f Filter) ([]Info, error) {
+	if f.Most <= 0 {
+		f.Most = 50
+	}
+	most := int32(min(f.Most, listMost))
+	var before *uuid.UUID
+	if f.Before != (ID{}) {
+		before = &f.Before
+	}
+	if f.State == Dead && f.Kind == "" && f.Queue == "" {
+		rows, err := e.sql.ListDead(ctx, jobsdb.ListDeadParams{Before: before, Most: most})
+		if err != nil {
+			return nil, fmt.Errorf("jobs: list dead: %w", err)
+		}
+		return infos(rows, func(r jobsdb.ListDeadRow) jobsdb.ShowRow { return jobsdb.ShowRow(r) })
+	}
+	rows, err := e.sql.List(ctx, jobsdb.ListParams{
+		Before: before, State: optional(string(f.State)), Kind: optional(f.Kind), Queue: optional(f.Queue), Most: most,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jobs: list: %w", err)
+	}
+	return infos(rows, func(r jobsdb.ListRow) jobsdb.ShowRow { return jobsdb.ShowRow(r) })
+}
+
+func optional(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+func infos[R any](rows []R, show func(R) jobsdb.ShowRow) ([]Info, error) {
+	list := make([]Info, 0, len(rows))
+	for _, row := range rows {
+		info, err := infoOf(show(row))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}
+
+func infoOf(r jobsdb.ShowRow) (Info, error) {
+	info := Info{
+		ID: r.ID, Kind: r.Kind, Queue: r.Queue, State: State(r.State), Priority: int(r.Priority), Attempt: int(r.Attempt),
+		Args: r.Args, Result: r.Result, Instance: r.ClaimedBy,
+		CreatedAt: r.CreatedAt, RunAt: r.RunAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+	}
+	if r.UniqueKey != nil {
+		info.Unique = *r.UniqueKey
+	}
+	if err := json.Unmarshal(r.Failures, &info.Failures); err != nil {
+		return Info{}, fmt.Errorf("jobs: decode the failures of %s: %w", r.ID, err)
+	}
+	return info, nil
+}
+
+// Show returns one job, or [ErrNotFound].
+func (e *Engine) Show(ctx context.Context, id ID) (Info, error) {
+	row, err := e.sql.Show(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Info{}, ErrNotFound
+	}
+	if err != nil {
+		return Info{}, fmt.Errorf("jobs: show %s: %w", id, err)
+	}
+	return infoOf(row)
+}
+
+// Retry queues a job that is dead, cancelled or waiting for later, with all
+// its attempts anew. It returns [ErrNotFound] or [ErrWrongState].
+func (e *Engine) Retry(ctx context.Context, id ID) error {
+	row, err := e.sql.RetryNow(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return e.whyNot(ctx, id)
+	}
+	if database.IsUniqueViolation(err, "jobs_unique") {
+		return fmt.Errorf("%w: another job with its unique key is unfinished", ErrWrongState)
+	}
+	if err != nil {
+		return fmt.Errorf("jobs: retry %s: %w", id, err)
+	}
+	e.send([]dispatch{{id: id, queue: row.Queue, level: int(row.Priority)}})
+	return nil
+}
+
+// Cancel ends a waiting job at once and asks a running one to stop, on
+// whichever node it runs. It returns [ErrNotFound] or [ErrWrongState].
+func (e *Engine) Cancel(ctx context.Context, id ID) error {
+	cancelled := false
+	err := e.db.Tx(ctx, func(tx database.Tx) error {
+		sql := jobsdb.New(tx)
+		rows, err := sql.CancelWaiting(ctx, id)
+		if err != nil {
+			return err
+		}
+		if cancelled = rows > 0; cancelled {
+			row, err := sql.Show(ctx, id)
+			if err != nil {
+				return err
+			}
+			return e.giveUp(ctx, tx, e.kinds[row.Kind], id, row.Args, ErrCancelled)
+		}
+		rows, err = sql.RequestCancel(ctx, id)
+		if err == nil && rows == 0 {
+			return e.whyNot(ctx, id)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("jobs: cancel %s: %w", id, err)
+	}
+	if cancelled {
+		e.announce(id, Cancelled)
+		return nil
+	}
+	// Whoever misses this finds the request with the next heartbeat.
+	if err := e.broker.Publish(cancelSubject, id[:]); err != nil {
+		e.log.Warn("tell the running job", "job_id", id, "error", err)
+	}
+	return nil
+}
+
+// whyNot explains why an action found no row.
+func (e *Engine) whyNot(ctx context.Context, id ID) error {
+	state, err := e.sql.State(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: it is %s", ErrWrongState, state)
+}
+
+func (e *Engine) onCancel(_ string, data []byte) {
+	if id, err := uuid.FromBytes(data); err == nil {
+		e.interrupt(id)
+	}
+}
+
+// interrupt ends the run of a job, if it runs here.
+func (e *Engine) interrupt(id ID) {
+	e.mu.Lock()
+	cancel := e.running[id]
+	e.mu.Unlock()
+	if cancel != nil {
+		cancel(ErrCancelled)
+	}
+}
+
+func doneSubject(id ID) string { return "jobs.done." + id.String() }
+
+// announce tells who waits, on every node.
+func (e *Engine) announce(id ID, state State) {
+	if err := e.broker.Publish(doneSubject(id), []byte(state)); err != nil {
+		e.log.Debug("announce a job's end", "job_id", id, "error", err)
+	}
+}
+
+// Wait returns when the job has ended, with its final state, or with the
+// state it is in and ctx's error when ctx ends first. It returns [ErrNotFound]
+// for an unknown job.
+func (e *Engine) Wait(ctx context.Context, id ID) (State, error) {
+	news := make(chan struct{}, 1)
+	cancel, err := e.broker.Subscribe(doneSubject(id), func(string, []byte) {
+		select {
+		case news <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return "", fmt.Errorf("jobs: wait for %s: %w", id, err)
+	}
+	defer cancel()
+	ticker := time.NewTicker(waitRecheck)
+	defer ticker.Stop()
+	for {
+		text, err := e.sql.State(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return "", ErrNotFound
+		}
+		if err != nil {
+			return "", fmt.Errorf("jobs: wait for %s: %w", id, err)
+		}
+		if state := State(text); state.Final() {
+			return state, nil
+		}
+		select {
+		case <-ctx.Done():
+			return State(text), ctx.Err()
+		case <-news:
+		case <-ticker.C:
+		}
+	}
+}
+
+// Purge deletes finished jobs whose time to be kept is over and returns how
+// many. It works in batches, so it holds no lock for long.
+func (e *Engine) Purge(ctx context.Context) (int64, error) {
+	total := int64(0)
+	for {
+		n, err := e.sql.Purge(ctx, page)
+		total += n
+		if err != nil {
+			return total, fmt.Errorf("jobs: purge: %w", err)
+		}
+		if n < page {
+			return total, nil
+		}
+	}
+}

@@ -1,0 +1,160 @@
+-- name: Insert :execrows
+INSERT INTO jobs (id, kind, queue, state, priority, args, unique_key, retain, run_at)
+VALUES (@id, @kind, @queue, @state, @priority, @args, @unique_key, make_interval(secs => @retain_seconds::float8), COALESCE(sqlc.narg(run_at)::timestamptz, now()))
+ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING;
+
+-- name: InsertMany :exec
+INSERT INTO jobs (id, kind, queue, state, priority, args, retain, run_at)
+SELECT unnest(@ids::uuid[]), @kind, @queue, 'queued', @priority, unnest(@args::jsonb[]), make_interval(secs => @retain_seconds::float8), now();
+
+-- name: FindUnique :one
+SELECT id FROM jobs WHERE kind = @kind AND unique_key = @unique_key::text AND finished_at IS NULL;
+
+-- name: Claim :many
+-- The claim need not survive a crash of Postgres: a lost one leaves the job
+-- queued, and completing it without the claim fails. So it does not wait for
+-- the disk (the setting ends with the statement's own transaction).
+WITH relaxed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true) AS setting
+)
+UPDATE jobs
+SET state = 'running', attempt = attempt + 1, claimed_by = @instance, started_at = clock_timestamp()
+FROM relaxed
+WHERE id = ANY(@ids::uuid[]) AND state = 'queued' AND relaxed.setting = 'off'
+RETURNING id, kind, attempt, crashes, args, run_at;
+
+-- name: SucceedMany :many
+UPDATE jobs
+SET state = 'succeeded', finished_at = now(), claimed_by = NULL, cancel_requested = false
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@attempts::int[]) AS attempt) AS done
+WHERE jobs.id = done.id AND jobs.attempt = done.attempt AND state = 'running' AND claimed_by = @instance
+RETURNING jobs.id;
+
+-- name: Succeed :execrows
+UPDATE jobs
+SET state = 'succeeded', finished_at = now(), claimed_by = NULL, cancel_requested = false, result = @result
+WHERE id = @id AND attempt = @attempt AND state = 'running' AND claimed_by = @instance;
+
+-- name: Retry :execrows
+UPDATE jobs
+SET state = 'retrying', claimed_by = NULL, run_at = now() + make_interval(secs => @wait_seconds::float8), failures = failures || @failure::jsonb
+WHERE id = @id AND attempt = @attempt AND state = 'running' AND claimed_by = @instance AND NOT cancel_requested;
+
+-- name: Finish :execrows
+UPDATE jobs
+SET state = @state, finished_at = now(), claimed_by = NULL, cancel_requested = false, failures = failures || @failure::jsonb
+WHERE id = @id AND attempt = @attempt AND state = 'running' AND claimed_by = @instance;
+
+-- name: HandBack :many
+-- A job that was interrupted, not failed: its attempt does not count.
+UPDATE jobs
+SET state = CASE WHEN @wait_seconds::float8 > 0 THEN 'retrying' ELSE 'queued' END,
+    attempt = attempt - 1, claimed_by = NULL, started_at = NULL,
+    run_at = now() + make_interval(secs => @wait_seconds::float8)
+WHERE id = ANY(@ids::uuid[]) AND state = 'running' AND claimed_by = @instance
+RETURNING id, queue, priority;
+
+-- name: Due :many
+UPDATE jobs SET state = 'queued'
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.state IN ('scheduled', 'retrying') AND d.run_at <= now()
+    ORDER BY d.run_at LIMIT @most FOR UPDATE SKIP LOCKED
+)
+RETURNING id, queue, priority;
+
+-- name: NextDue :one
+SELECT (extract(epoch FROM run_at - now()))::float8 AS seconds
+FROM jobs WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1;
+
+-- name: Waiting :many
+SELECT id, priority FROM jobs
+WHERE queue = @queue AND state = 'queued' AND id > @after AND run_at <= now() - make_interval(secs => @grace_seconds::float8)
+ORDER BY id LIMIT @most;
+
+-- name: OldestWaiting :many
+SELECT q.queue::text AS queue, (extract(epoch FROM now() - j.run_at))::float8 AS seconds
+FROM unnest(@queues::text[]) AS q(queue)
+CROSS JOIN LATERAL (
+    SELECT run_at FROM jobs WHERE jobs.queue = q.queue AND state = 'queued' ORDER BY jobs.id LIMIT 1
+) AS j;
+
+-- name: Beat :exec
+INSERT INTO job_instances (id, host, pid) VALUES (@id, @host, @pid)
+ON CONFLICT (id) DO UPDATE SET seen_at = now();
+
+-- name: Farewell :exec
+DELETE FROM job_instances WHERE id = @id;
+
+-- name: DeadInstances :many
+SELECT id FROM job_instances
+WHERE id <> @self AND seen_at < now() - make_interval(secs => @silence_seconds::float8);
+
+-- name: Orphans :many
+-- Running jobs of processes that are gone for good. The end of a process is
+-- counted apart from failures, but counted: a job that kills its process must
+-- not do so for ever.
+UPDATE jobs
+SET state = 'queued', claimed_by = NULL, run_at = now(), crashes = crashes + 1,
+    failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended'))
+WHERE id IN (
+    SELECT o.id FROM jobs AS o
+    WHERE o.state = 'running' AND o.claimed_by <> @self
+      AND (@sole::bool OR o.claimed_by = ANY(@dead::uuid[])
+           OR NOT EXISTS (SELECT 1 FROM job_instances AS i WHERE i.id = o.claimed_by))
+    LIMIT @most FOR UPDATE SKIP LOCKED
+)
+RETURNING id, queue, priority;
+
+-- name: ForgetInstances :exec
+DELETE FROM job_instances WHERE id = ANY(@ids::uuid[]);
+
+-- name: CancelRequested :many
+SELECT id FROM jobs WHERE state = 'running' AND claimed_by = @instance AND cancel_requested;
+
+-- name: CancelWaiting :execrows
+UPDATE jobs SET state = 'cancelled', finished_at = now()
+WHERE id = @id AND state IN ('queued', 'scheduled', 'retrying');
+
+-- name: RequestCancel :execrows
+UPDATE jobs SET cancel_requested = true WHERE id = @id AND state = 'running';
+
+-- name: RetryNow :one
+UPDATE jobs
+SET state = 'queued', attempt = 0, crashes = 0, run_at = now(), finished_at = NULL, cancel_requested = false, result = NULL
+WHERE id = @id AND state IN ('dead', 'cancelled', 'retrying', 'scheduled')
+RETURNING queue, priority;
+
+-- name: Show :one
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
+FROM jobs WHERE id = @id;
+
+-- name: State :one
+SELECT state FROM jobs WHERE id = @id;
+
+-- name: List :many
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
+FROM jobs
+WHERE (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)::uuid)
+  AND (sqlc.narg(state)::text IS NULL OR state = sqlc.narg(state)::text)
+  AND (sqlc.narg(kind)::text IS NULL OR kind = sqlc.narg(kind)::text)
+  AND (sqlc.narg(queue)::text IS NULL OR queue = sqlc.narg(queue)::text)
+ORDER BY id DESC LIMIT @most;
+
+-- name: ListDead :many
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
+FROM jobs
+WHERE state = 'dead' AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)::uuid)
+ORDER BY id DESC LIMIT @most;
+
+-- name: Counts :many
+SELECT queue, kind, state, count(*) AS jobs
+FROM jobs WHERE finished_at IS NULL OR state = 'dead'
+GROUP BY queue, kind, state;
+
+-- name: Purge :execrows
+DELETE FROM jobs WHERE id IN (
+    SELECT p.id FROM jobs AS p
+    WHERE p.finished_at IS NOT NULL AND p.finished_at < now() - p.retain
+    ORDER BY p.finished_at LIMIT @most FOR UPDATE SKIP LOCKED
+);

@@ -1,0 +1,311 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"selflink/appliance/broker"
+	"selflink/appliance/jobs/jobsdb"
+)
+
+const (
+	// levels is how many priorities a queue tells apart.
+	levels = 3
+
+	// fetched is how many ids a queue holds in memory per level. An id that
+	// lies here longer than ackWait comes a second time, which is harmless:
+	// its claim finds nothing.
+	fetched = 512
+	ackWait = 30 * time.Second
+
+	// claimMost is the most jobs of one claim.
+	claimMost = 512
+
+	// aheadTime is how much work may be claimed before a worker is free, so
+	// that short jobs never wait for a round trip to Postgres. Long jobs are
+	// claimed one by one, and so stay free for other nodes.
+	aheadTime = 5 * time.Millisecond
+
+	// retryFirst and retryMost bound the wait after a failed statement.
+	retryFirst = 50 * time.Millisecond
+	retryMost  = 2 * time.Second
+)
+
+// queue fetches ids, claims their rows, and feeds its workers.
+type queue struct {
+	engine      *Engine
+	name        string
+	concurrency int
+
+	consumers [levels]jetstream.Consumer
+	ids       [levels]chan jetstream.Msg
+	ready     chan *Job
+	freed     chan struct{} // something of inFlight has ended
+
+	inFlight  atomic.Int64 // claimed and not ended
+	meanRun   atomic.Int64 // of recent runs, in nanoseconds
+	lastFetch atomic.Int64 // unix nanoseconds
+	lastClaim atomic.Int64
+}
+
+func newQueue(e *Engine, name string, concurrency int) *queue {
+	q := &queue{engine: e, name: name, concurrency: concurrency, freed: make(chan struct{}, 1)}
+	q.meanRun.Store(int64(time.Second)) // unknown work is taken for long
+	return q
+}
+
+// open makes the queue's consumers; those of the last run are found again.
+func (q *queue) open(ctx context.Context, js jetstream.JetStream) error {
+	for level := range levels {
+		consumer, err := js.CreateOrUpdateConsumer(ctx, broker.JobsStream, jetstream.ConsumerConfig{
+			Durable:       fmt.Sprintf("%s-%d", q.name, level),
+			FilterSubject: broker.JobsSubject(q.name, level),
+			AckPolicy:     jetstream.AckExplicitPolicy,
+			AckWait:       ackWait,
+			MaxAckPending: 8 * fetched,
+		})
+		if err != nil {
+			return fmt.Errorf("make consumer: %w", err)
+		}
+		q.consumers[level] = consumer
+		q.ids[level] = make(chan jetstream.Msg, fetched)
+	}
+	q.ready = make(chan *Job, claimMost+q.concurrency)
+	q.inFlight.Store(0)
+	return nil
+}
+
+// run starts the queue's goroutines; ctx ends fetching and claiming.
+func (q *queue) run(ctx context.Context, s *lifetime) {
+	var fetchers sync.WaitGroup
+	for level := range levels {
+		fetchers.Add(1)
+		s.feeders.Go(func() {
+			defer fetchers.Done()
+			q.fetch(ctx, level)
+		})
+	}
+	s.feeders.Go(func() {
+		q.claimLoop(ctx)
+		fetchers.Wait()
+		q.refuse()
+	})
+	for range q.concurrency {
+		s.workers.Go(func() {
+			for job := range q.ready {
+				q.engine.execute(s.aborted, q, job)
+				q.release(1)
+			}
+		})
+	}
+}
+
+// close ends the workers after what is claimed but not begun is handed back.
+// Nothing feeds the queue any more.
+func (q *queue) close() {
+	var waiting []uuid.UUID
+	for {
+		select {
+		case job := <-q.ready:
+			waiting = append(waiting, job.ID)
+			continue
+		default:
+		}
+		break
+	}
+	close(q.ready)
+	if len(waiting) > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		defer cancel()
+		q.engine.handBack(ctx, waiting, 0)
+	}
+}
+
+// fetch moves ids from the stream into memory.
+func (q *queue) fetch(ctx context.Context, level int) {
+	for wait := retryFirst; ctx.Err() == nil; wait = min(2*wait, retryMost) {
+		messages, err := q.consumers[level].Messages(jetstream.PullMaxMessages(fetched), jetstream.WithMessagesErrOnMissingHeartbeat(false))
+		if err != nil {
+			q.engine.log.Warn("fetch jobs", "queue", q.name, "error", err)
+			pause(ctx, wait)
+			continue
+		}
+		unhook := context.AfterFunc(ctx, messages.Stop)
+		for {
+			message, err := messages.Next()
+			if err != nil {
+				if ctx.Err() == nil {
+					q.engine.log.Warn("fetch jobs", "queue", q.name, "error", err)
+				}
+				break
+			}
+			wait = retryFirst
+			q.lastFetch.Store(time.Now().UnixNano())
+			select {
+			case q.ids[level] <- message:
+			case <-ctx.Done():
+				_ = message.Nak()
+			}
+		}
+		unhook()
+		messages.Stop()
+		pause(ctx, wait)
+	}
+}
+
+// refuse gives ids that were fetched but not claimed back to the stream.
+func (q *queue) refuse() {
+	for level := range levels {
+		for {
+			select {
+			case message := <-q.ids[level]:
+				_ = message.Nak()
+				continue
+			default:
+			}
+			break
+		}
+	}
+}
+
+// claimLoop turns ids into running jobs, as many at once as there is room for.
+func (q *queue) claimLoop(ctx context.Context) {
+	messages := make([]jetstream.Msg, 0, claimMost)
+	for ctx.Err() == nil {
+		room := q.room()
+		if room <= 0 {
+			select {
+			case <-q.freed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		messages = q.collect(ctx, messages[:0], min(room, claimMost))
+		if len(messages) == 0 {
+			continue
+		}
+		q.claim(ctx, messages)
+	}
+}
+
+// room is how many more jobs may be claimed: the free workers, and what recent
+// runs say will be done within aheadTime.
+func (q *queue) room() int {
+	mean := max(q.meanRun.Load(), int64(time.Microsecond))
+	ahead := min(int64(aheadTime)/mean*int64(q.concurrency), claimMost)
+	return int(int64(q.concurrency) + ahead - q.inFlight.Load())
+}
+
+func (q *queue) release(n int64) {
+	q.inFlight.Add(-n)
+	select {
+	case q.freed <- struct{}{}:
+	default:
+	}
+}
+
+// collect waits for one id and takes what else lies there, urgent ones first.
+func (q *queue) collect(ctx context.Context, into []jetstream.Msg, most int) []jetstream.Msg {
+	for level := levels - 1; level >= 0; level-- {
+		into = takeSome(q.ids[level], into, most)
+	}
+	if len(into) > 0 {
+		return into
+	}
+	select {
+	case m := <-q.ids[2]:
+		into = append(into, m)
+	case m := <-q.ids[1]:
+		into = append(into, m)
+	case m := <-q.ids[0]:
+		into = append(into, m)
+	case <-ctx.Done():
+		return into
+	}
+	for level := levels - 1; level >= 0; level-- {
+		into = takeSome(q.ids[level], into, most)
+	}
+	return into
+}
+
+func takeSome(from chan jetstream.Msg, into []jetstream.Msg, most int) []jetstream.Msg {
+	for len(into) < most {
+		select {
+		case m := <-from:
+			into = append(into, m)
+		default:
+			return into
+		}
+	}
+	return into
+}
+
+// claim takes the rows behind messages. Only the row decides: an id whose job
+// runs, ended or never was finds nothing. Then the messages have served.
+func (q *queue) claim(ctx context.Context, messages []jetstream.Msg) {
+	ids := make([]uuid.UUID, 0, len(messages))
+	for _, m := range messages {
+		if id, err := uuid.ParseBytes(m.Data()); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	var rows []jobsdb.ClaimRow
+	err := q.engine.insist(ctx, "claim jobs", func(ctx context.Context) (err error) {
+		rows, err = q.engine.sql.Claim(ctx, jobsdb.ClaimParams{Instance: &q.engine.instance, Ids: ids})
+		return err
+	})
+	if err != nil {
+		for _, m := range messages {
+			_ = m.Nak()
+		}
+		return
+	}
+	q.lastClaim.Store(time.Now().UnixNano())
+	q.inFlight.Add(int64(len(rows)))
+	for _, row := range rows {
+		q.ready <- &Job{
+			ID: row.ID, Kind: row.Kind, Attempt: int(row.Attempt - row.Crashes),
+			engine: q.engine, run: row.Attempt, args: row.Args, kind: q.engine.kinds[row.Kind],
+			crashes: int(row.Crashes), runAt: row.RunAt,
+		}
+	}
+	for _, m := range messages {
+		// An ack that is lost brings the id again, whose claim finds nothing.
+		_ = m.Ack()
+	}
+}
+
+// insist repeats f until it succeeds or ctx ends: the database may be
+// restarting, and nothing else can be done meanwhile.
+func (e *Engine) insist(ctx context.Context, what string, f func(ctx context.Context) error) error {
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		err := f(call)
+		cancel()
+		if err == nil || errors.Is(err, ErrLost) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		e.log.Warn("cannot "+what+", trying again", "error", err)
+		pause(ctx, wait)
+	}
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
