@@ -61,7 +61,7 @@ func relay(r io.ReadCloser, log *slog.Logger, parse func(string) (slog.Level, st
 	}
 }
 
-// postgresLine reads a line written with log_line_prefix '[%p] '. What a
+// postgresLine reads a line written with logPrefix. What a
 // session was told (FATAL ends one session, not the server) is a matter of
 // that session, which gets it as its own error.
 func postgresLine(text string) (slog.Level, string) {
@@ -100,7 +100,7 @@ var poolerLevels = [...]struct {
 	{"FATAL", slog.LevelError},
 	{"ERROR", slog.LevelError},
 	{"WARNING", slog.LevelWarn},
-	{"LOG", slog.LevelInfo},
+	{"LOG", slog.LevelDebug}, // its daily life: databases it meets, signals it gets
 	{"NOISE", slog.LevelDebug},
 	{"DEBUG", slog.LevelDebug},
 }

@@ -31,11 +31,12 @@ func (s *Server) startManaged(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	bin, err := s.prepareCluster(ctx, l, acc)
+	bin, made, err := s.prepareCluster(ctx, l, acc)
 	if err != nil {
 		return err
 	}
-	if err := l.writeOwned(filepath.Join(l.runtime, postgresConf), postgresConfig(postgresSettings(s.opts))); err != nil {
+	_, statErr := os.Stat(filepath.Join(l.cluster, localConf))
+	if err := l.writeOwned(filepath.Join(l.runtime, postgresConf), postgresConfig(postgresSettings(s.opts), statErr == nil)); err != nil {
 		return err
 	}
 	s.now.postgres = newSupervisor(s.postgresSpec(l, bin), s.fork, s.opts.Logger)
@@ -45,7 +46,7 @@ func (s *Server) startManaged(ctx context.Context) error {
 	var postgresErr, poolerErr error
 	wg.Go(func() {
 		if postgresErr = s.now.postgres.start(ctx); postgresErr == nil {
-			postgresErr = s.provision(ctx, acc)
+			postgresErr = s.provision(ctx, acc, made)
 		}
 	})
 	wg.Go(func() {
@@ -78,30 +79,24 @@ func (s *Server) prepareAccess(l layout) (access, error) {
 }
 
 // prepareCluster refuses what is not ours, makes the cluster when there is
-// none, and returns the binaries that fit.
-func (s *Server) prepareCluster(ctx context.Context, l layout, acc access) (binaries, error) {
+// none (made), and returns the binaries that fit.
+func (s *Server) prepareCluster(ctx context.Context, l layout, acc access) (bin binaries, made bool, err error) {
 	major, err := inspectCluster(l.cluster)
 	if err != nil {
-		return binaries{}, err
+		return bin, false, err
 	}
-	bin, err := findBinaries(s.opts.BinDir, major)
-	if err != nil {
-		return binaries{}, err
+	if bin, err = findBinaries(s.opts.BinDir, major); err != nil {
+		return bin, false, err
 	}
 	if major == 0 {
 		s.log.Info("making a new database cluster", "version", bin.major)
-		if err := createCluster(ctx, l, bin, s.fork, acc.Superuser, s.opts.InitdbArgs, s.log); err != nil {
-			return binaries{}, err
-		}
-		return bin, nil
+		return bin, true, createCluster(ctx, l, bin, s.fork, acc.Superuser, s.opts.InitdbArgs, s.log)
 	}
 	if acc.fresh {
 		s.log.Warn("the database's passwords were lost; setting new ones")
-		if err := resetSuperuser(ctx, l, bin, s.fork, acc.Superuser, s.log); err != nil {
-			return binaries{}, err
-		}
+		return bin, false, resetSuperuser(ctx, l, bin, s.fork, acc.Superuser, s.log)
 	}
-	return bin, nil
+	return bin, false, nil
 }
 
 // postgresSpec says how the postmaster is run.
@@ -123,7 +118,8 @@ func (s *Server) postgresSpec(l layout, bin binaries) childSpec {
 				"-c", "config_file="+filepath.Join(l.runtime, postgresConf),
 				// On the command line, so that no file can open another way in.
 				"-c", "listen_addresses=", "-c", "port="+strconv.Itoa(postgresPort),
-				"-c", "unix_socket_directories="+l.runtime, "-c", "unix_socket_permissions=0700")
+				"-c", "unix_socket_directories="+l.runtime, "-c", "unix_socket_permissions=0700",
+				"-c", "log_line_prefix="+logPrefix)
 			cmd.Dir, cmd.Env = "/", childEnv()
 			cmd.ExtraFiles = []*os.File{dir}
 			cmd.SysProcAttr = l.attributes(syscall.SIGINT)
@@ -249,16 +245,19 @@ func parsePoolerVersion(text string) (major, minor int, ok bool) {
 	return major, minor, err1 == nil && err2 == nil
 }
 
-// provision makes the application's role and database when the login as it
-// fails. In all later starts that login is all it costs.
-func (s *Server) provision(ctx context.Context, acc access) error {
-	conn, err := pgx.Connect(ctx, acc.directURL())
-	if err == nil {
-		return conn.Close(ctx)
-	}
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || pg.Code != codeInvalidPassword && pg.Code != codeInvalidAuth && pg.Code != codeUnknownDatabase {
-		return fmt.Errorf("log in to the new database: %w", err)
+// provision makes the application's role and database in a new cluster (made),
+// and in one where the login as it fails: a kill may have come in between. In
+// all later starts that login is all it costs.
+func (s *Server) provision(ctx context.Context, acc access, made bool) error {
+	if !made {
+		conn, err := pgx.Connect(ctx, acc.directURL())
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != codeInvalidPassword && pg.Code != codeInvalidAuth && pg.Code != codeUnknownDatabase {
+			return fmt.Errorf("log in to the database: %w", err)
+		}
 	}
 	super, err := pgx.Connect(ctx, acc.superURL())
 	if err != nil {

@@ -17,6 +17,7 @@ const (
 	poolerINI     = "pgbouncer.ini"   // in the runtime directory
 	poolerUsers   = "pgbouncer.users" // likewise
 	postgresConf  = "postgresql.conf" // likewise
+	logPrefix     = "[%p] "           // of Postgres' log lines: parsed by postgresLine
 	appName       = "selflink"        // application_name of our connections
 	reservedConns = 12                // for direct pools of two processes and an operator's psql, beside the pooler's
 )
@@ -28,7 +29,7 @@ func postgresSettings(o Options) map[string]string {
 		"max_connections": strconv.Itoa(o.ServerConns + 2*o.DirectSize + reservedConns),
 		// Small, because the kernel's cache lies behind it and the whole idle
 		// appliance is to fit in 200 MiB.
-		"shared_buffers":       "64MB",
+		"shared_buffers":       "96MB",
 		"work_mem":             "4MB",
 		"maintenance_work_mem": "32MB",
 		"wal_buffers":          "4MB",
@@ -57,7 +58,6 @@ func postgresSettings(o Options) map[string]string {
 		"lc_messages":               "C", // the log's lines are parsed
 		"log_destination":           "stderr",
 		"logging_collector":         "off",
-		"log_line_prefix":           "[%p] ",
 		"log_checkpoints":           "off",
 		// A failed statement is its caller's to report. Statements, their
 		// parameters and error details carry people's data and stay out of
@@ -78,9 +78,9 @@ func postgresSettings(o Options) map[string]string {
 	return s
 }
 
-// postgresConfig renders the settings. An operator's own file in the cluster
-// and ALTER SYSTEM win over them.
-func postgresConfig(settings map[string]string) []byte {
+// postgresConfig renders the settings. An operator's own file in the cluster,
+// when there is one (local), and ALTER SYSTEM win over them.
+func postgresConfig(settings map[string]string, local bool) []byte {
 	names := make([]string, 0, len(settings))
 	for name := range settings {
 		names = append(names, name)
@@ -91,7 +91,9 @@ func postgresConfig(settings map[string]string) []byte {
 	for _, name := range names {
 		fmt.Fprintf(&b, "%s = '%s'\n", name, strings.ReplaceAll(settings[name], "'", "''"))
 	}
-	fmt.Fprintf(&b, "include_if_exists '%s/%s'\n", dataPath, localConf)
+	if local {
+		fmt.Fprintf(&b, "include_if_exists '%s/%s'\n", dataPath, localConf)
+	}
 	return []byte(b.String())
 }
 
