@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"hash/crc32"
 	"net/http"
 	"strconv"
 	"strings"
@@ -123,8 +124,10 @@ func contains(names []string, name string) bool {
 }
 
 // A cursor is base64url of: version, flags, order (length and text), id
-// (varint), key. It names the order it was made for, so a position in one
-// order is never read as a position in another.
+// (varint), key, and a checksum of all that, which tells a mangled cursor from
+// a whole one. It names the order it was made for, so a position in one order
+// is never read as a position in another. It holds nothing that the client did
+// not see in the page it came with.
 const (
 	cursorVersion  = 1
 	cursorBackward = 1 << 0
@@ -144,7 +147,14 @@ func (k *Keyset) encode() string {
 	b = append(b, order...)
 	b = binary.AppendVarint(b, k.ID)
 	b = append(b, k.Key...)
-	return base64.RawURLEncoding.EncodeToString(b)
+	return sealCursor(b)
+}
+
+// cursorSum is the length of the checksum in bytes.
+const cursorSum = 4
+
+func sealCursor(b []byte) string {
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b)))
 }
 
 func (k *Keyset) decode(s string) error {
@@ -152,7 +162,11 @@ func (k *Keyset) decode(s string) error {
 		return badCursor()
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(b) < 4 || b[0] != cursorVersion || b[1]&^cursorBackward != 0 {
+	if err != nil || len(b) < 4+cursorSum {
+		return badCursor()
+	}
+	b, sum := b[:len(b)-cursorSum], b[len(b)-cursorSum:]
+	if crc32.ChecksumIEEE(b) != binary.BigEndian.Uint32(sum) || b[0] != cursorVersion || b[1]&^cursorBackward != 0 {
 		return badCursor()
 	}
 	flags, n := b[1], int(b[2])
