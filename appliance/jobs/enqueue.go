@@ -137,9 +137,14 @@ func (e *Engine) kind(args Args) (*kind, error) {
 	return k, nil
 }
 
-// send passes ids to the dispatcher. It never blocks a commit: when the
-// dispatcher is behind, the sweeper brings them later.
+// send passes an id to a free worker here, or ids to the dispatcher. It never
+// blocks a commit: when the dispatcher is behind, the sweeper brings them later.
 func (e *Engine) send(ids []dispatch) {
+	if len(ids) == 1 {
+		if q := e.queues[ids[0].queue]; q != nil && q.offer(ids[0].id, ids[0].level) {
+			return
+		}
+	}
 	select {
 	case e.sends <- ids:
 	default:

@@ -38,6 +38,26 @@ const (
 	retryMost  = 2 * time.Second
 )
 
+// ticket is an id that may be claimed here. message is the stream's, or nil
+// when the id was enqueued here while there was room.
+type ticket struct {
+	id      ID
+	message jetstream.Msg
+}
+
+func (t ticket) ack() {
+	if t.message != nil {
+		// An ack that is lost brings the id again, whose claim finds nothing.
+		_ = t.message.Ack()
+	}
+}
+
+func (t ticket) nak() {
+	if t.message != nil {
+		_ = t.message.Nak()
+	}
+}
+
 // queue fetches ids, claims their rows, and feeds its workers.
 type queue struct {
 	engine      *Engine
@@ -45,14 +65,14 @@ type queue struct {
 	concurrency int
 
 	consumers [levels]jetstream.Consumer
-	ids       [levels]chan jetstream.Msg
+	ids       [levels]chan ticket
 	ready     chan *Job
 	freed     chan struct{} // something of inFlight has ended
 
 	inFlight  atomic.Int64 // claimed and not ended
 	meanRun   atomic.Int64 // of recent runs, in nanoseconds
-	lastFetch atomic.Int64 // unix nanoseconds
-	lastClaim atomic.Int64
+	running   atomic.Bool  // between Start and Stop
+	lastClaim atomic.Int64 // unix nanoseconds
 }
 
 func newQueue(e *Engine, name string, concurrency int) *queue {
@@ -75,7 +95,7 @@ func (q *queue) open(ctx context.Context, js jetstream.JetStream) error {
 			return fmt.Errorf("make consumer: %w", err)
 		}
 		q.consumers[level] = consumer
-		q.ids[level] = make(chan jetstream.Msg, fetched)
+		q.ids[level] = make(chan ticket, fetched)
 	}
 	q.ready = make(chan *Job, claimMost+q.concurrency)
 	q.inFlight.Store(0)
@@ -92,8 +112,10 @@ func (q *queue) run(ctx context.Context, s *lifetime) {
 			q.fetch(ctx, level)
 		})
 	}
+	q.running.Store(true)
 	s.feeders.Go(func() {
 		q.claimLoop(ctx)
+		q.running.Store(false)
 		fetchers.Wait()
 		q.refuse()
 	})
@@ -147,9 +169,13 @@ func (q *queue) fetch(ctx context.Context, level int) {
 				break
 			}
 			wait = retryFirst
-			q.lastFetch.Store(time.Now().UnixNano())
+			id, err := uuid.ParseBytes(message.Data())
+			if err != nil {
+				_ = message.Term()
+				continue
+			}
 			select {
-			case q.ids[level] <- message:
+			case q.ids[level] <- ticket{id, message}:
 			case <-ctx.Done():
 				_ = message.Nak()
 			}
@@ -165,8 +191,8 @@ func (q *queue) refuse() {
 	for level := range levels {
 		for {
 			select {
-			case message := <-q.ids[level]:
-				_ = message.Nak()
+			case t := <-q.ids[level]:
+				t.nak()
 				continue
 			default:
 			}
@@ -177,7 +203,7 @@ func (q *queue) refuse() {
 
 // claimLoop turns ids into running jobs, as many at once as there is room for.
 func (q *queue) claimLoop(ctx context.Context) {
-	messages := make([]jetstream.Msg, 0, claimMost)
+	tickets := make([]ticket, 0, claimMost)
 	for ctx.Err() == nil {
 		room := q.room()
 		if room <= 0 {
@@ -187,11 +213,11 @@ func (q *queue) claimLoop(ctx context.Context) {
 			}
 			continue
 		}
-		messages = q.collect(ctx, messages[:0], min(room, claimMost))
-		if len(messages) == 0 {
+		tickets = q.collect(ctx, tickets[:0], min(room, claimMost))
+		if len(tickets) == 0 {
 			continue
 		}
-		q.claim(ctx, messages)
+		q.claim(ctx, tickets)
 	}
 }
 
@@ -212,7 +238,7 @@ func (q *queue) release(n int64) {
 }
 
 // collect waits for one id and takes what else lies there, urgent ones first.
-func (q *queue) collect(ctx context.Context, into []jetstream.Msg, most int) []jetstream.Msg {
+func (q *queue) collect(ctx context.Context, into []ticket, most int) []ticket {
 	for level := levels - 1; level >= 0; level-- {
 		into = takeSome(q.ids[level], into, most)
 	}
@@ -235,7 +261,7 @@ func (q *queue) collect(ctx context.Context, into []jetstream.Msg, most int) []j
 	return into
 }
 
-func takeSome(from chan jetstream.Msg, into []jetstream.Msg, most int) []jetstream.Msg {
+func takeSome(from chan ticket, into []ticket, most int) []ticket {
 	for len(into) < most {
 		select {
 		case m := <-from:
@@ -247,14 +273,12 @@ func takeSome(from chan jetstream.Msg, into []jetstream.Msg, most int) []jetstre
 	return into
 }
 
-// claim takes the rows behind messages. Only the row decides: an id whose job
+// claim takes the rows behind tickets. Only the row decides: an id whose job
 // runs, ended or never was finds nothing. Then the messages have served.
-func (q *queue) claim(ctx context.Context, messages []jetstream.Msg) {
-	ids := make([]uuid.UUID, 0, len(messages))
-	for _, m := range messages {
-		if id, err := uuid.ParseBytes(m.Data()); err == nil {
-			ids = append(ids, id)
-		}
+func (q *queue) claim(ctx context.Context, tickets []ticket) {
+	ids := make([]uuid.UUID, len(tickets))
+	for i, t := range tickets {
+		ids[i] = t.id
 	}
 	var rows []jobsdb.ClaimRow
 	err := q.engine.insist(ctx, "claim jobs", func(ctx context.Context) (err error) {
@@ -262,8 +286,8 @@ func (q *queue) claim(ctx context.Context, messages []jetstream.Msg) {
 		return err
 	})
 	if err != nil {
-		for _, m := range messages {
-			_ = m.Nak()
+		for _, t := range tickets {
+			t.nak()
 		}
 		return
 	}
@@ -276,9 +300,24 @@ func (q *queue) claim(ctx context.Context, messages []jetstream.Msg) {
 			crashes: int(row.Crashes), runAt: row.RunAt,
 		}
 	}
-	for _, m := range messages {
-		// An ack that is lost brings the id again, whose claim finds nothing.
-		_ = m.Ack()
+	for _, t := range tickets {
+		t.ack()
+	}
+}
+
+// offer passes an id straight to the queue's own workers when one is free,
+// which saves an idle job the way through the stream. It reports whether it
+// did. If this process dies before the claim, the row still waits and the
+// sweeper finds it, as with any lost id.
+func (q *queue) offer(id ID, level int) bool {
+	if !q.running.Load() || q.inFlight.Load() >= int64(q.concurrency) {
+		return false
+	}
+	select {
+	case q.ids[level] <- ticket{id: id}:
+		return true
+	default:
+		return false
 	}
 }
 
