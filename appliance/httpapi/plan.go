@@ -132,6 +132,9 @@ func (p *plan) bind(rc *request, in reflect.Value) error {
 			}
 			continue
 		}
+		if f.in == "path" && !utf8.ValidString(text) {
+			return NoSuchPath()
+		}
 		if f.raw {
 			f.target(in).SetString(text)
 			continue
@@ -157,11 +160,11 @@ func (p *plan) bind(rc *request, in reflect.Value) error {
 	return errs.Err()
 }
 
-// text finds the text of the parameter, copied.
+// text finds the text of the parameter, in memory that stays.
 func (f *paramField) text(rc *request) (string, bool) {
 	switch f.in {
 	case "path":
-		return strings.Clone(rc.params[f.slot]), true
+		return rc.params[f.slot], true
 	case "header":
 		s := rc.header(f.name)
 		return strings.ToValidUTF8(s, "\ufffd"), s != ""

@@ -87,23 +87,27 @@ func (rc *request) context() context.Context {
 }
 
 // Deadline implements context.Context.
-func (rc *request) Deadline() (time.Time, bool) { return rc.deadline, !rc.deadline.IsZero() }
+func (rc *request) Deadline() (time.Time, bool) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	return rc.deadline, !rc.deadline.IsZero()
+}
 
 // Done implements context.Context.
 func (rc *request) Done() <-chan struct{} { return rc.wait().Done() }
 
 // Err implements context.Context.
 func (rc *request) Err() error {
-	if rc.deadline.IsZero() || time.Now().Before(rc.deadline) {
-		rc.mu.Lock()
-		inner := rc.inner
-		rc.mu.Unlock()
-		if inner != nil {
-			return inner.Err()
-		}
-		return rc.api.base.Err()
+	rc.mu.Lock()
+	inner, deadline := rc.inner, rc.deadline
+	rc.mu.Unlock()
+	switch {
+	case inner != nil:
+		return inner.Err()
+	case !deadline.IsZero() && !time.Now().Before(deadline):
+		return rc.wait().Err()
 	}
-	return rc.wait().Err()
+	return rc.api.base.Err()
 }
 
 // Value implements context.Context.
@@ -132,6 +136,18 @@ func (rc *request) wait() context.Context {
 		}
 	}
 	return rc.inner
+}
+
+// redo sets another deadline, zero for none. What waits for the old one is
+// told to end.
+func (rc *request) redo(deadline time.Time) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.cancel != nil {
+		rc.cancel()
+		rc.inner, rc.cancel = nil, nil
+	}
+	rc.deadline = deadline
 }
 
 // detach lets go of the fiber context, which is about to be reused.

@@ -98,7 +98,7 @@ type match struct {
 }
 
 // find looks path up and fills params with the texts of its parameters, which
-// point into path unless they had to be unescaped.
+// share path's memory unless they had to be unescaped.
 func (r *router) find(path string, params *[maxParams]string) (match, bool) {
 	if path == "" || path[0] != '/' {
 		return match{}, false

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -107,9 +108,10 @@ func (a *API) checks(rc *request) error {
 	if at == nil {
 		at = rc.res.first
 	}
+	head.SetCanonical(headerVary, varyAll)
+	head.SetCanonical(headerAllow, rc.res.allow)
+	rc.deadline = time.Now().Add(a.opts.RequestTimeout)
 	if !system {
-		head.SetCanonical(headerVary, varyAll)
-		head.SetCanonical(headerAllow, rc.res.allow)
 		if !acceptable(rc.fc.Request().Header.Peek("Accept"), at.op.Produces) {
 			return Detail(http.StatusNotAcceptable, textNotAccepted)
 		}
@@ -118,7 +120,7 @@ func (a *API) checks(rc *request) error {
 		}
 	}
 	switch {
-	case rc.route == nil && method == http.MethodOptions && !system:
+	case rc.route == nil && method == http.MethodOptions:
 		return rc.describe()
 	case rc.route == nil:
 		return Detail(http.StatusMethodNotAllowed, `Method "`+strings.ToValidUTF8(method, "\ufffd")+`" not allowed.`)
@@ -131,9 +133,9 @@ func (a *API) checks(rc *request) error {
 	}
 	switch timeout := rc.route.op.Timeout; {
 	case timeout > 0:
-		rc.deadline = rc.start.Add(timeout)
-	case !rc.route.stream:
-		rc.deadline = rc.start.Add(a.opts.RequestTimeout)
+		rc.redo(time.Now().Add(timeout))
+	case rc.route.stream:
+		rc.redo(time.Time{})
 	}
 	return rc.route.run(rc)
 }

@@ -22,10 +22,11 @@ func (a *API) registerSystem() {
 			Method: http.MethodGet, Path: path, ID: id, Tag: "system", Summary: summary, Access: AccessPublic, system: true,
 		}, h)
 	}
-	probe("/health", "health", "Liveness: the process answers.", func(c *fiber.Ctx) error {
-		return sendJSON(c, http.StatusOK, map[string]string{"status": "ok"})
-	})
+	alive := func(c *fiber.Ctx) error { return sendJSON(c, http.StatusOK, statusBody{"ok"}) }
+	probe("/health", "health", "Liveness: the process answers.", alive)
+	probe("/healthz", "healthz", "The same as /health.", alive)
 	probe("/ready", "ready", "Readiness: every required part works; names what does not.", a.ready)
+	probe("/readyz", "readyz", "The same as /ready.", a.ready)
 	probe("/metrics", "metrics", "Numbers in Prometheus text format, for loopback or with the metrics token.", a.metrics())
 	probe("/api/schema/", "schema", "This document, OpenAPI 3.1 in JSON; in YAML with ?format=yaml.", a.schema)
 	probe("/api/docs/", "docs", "Swagger UI over this document.", a.docs)

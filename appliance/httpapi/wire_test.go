@@ -50,6 +50,7 @@ func TestOversizeAndBrokenRequests(t *testing.T) {
 		"chunked body":   {"POST /api/v1/things/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + strings.Repeat("x", 2000) + "\r\n0\r\n\r\n", 413, `{"detail":"Request body is too large."}`},
 		"header":         {"GET /api/v1/things/ HTTP/1.1\r\nHost: a\r\nX-Long: " + strings.Repeat("x", 10000) + "\r\n\r\n", 431, `{"detail":"Request headers are too large."}`},
 		"nonsense":       {"hello\r\n\r\n", 400, `{"detail":"Bad request."}`},
+		"broken escape":  {"GET /api/v1/broken/%zz/ HTTP/1.1\r\nHost: a\r\n\r\n", 404, `{"detail":"Not found."}`},
 		"no host":        {"GET /api/v1/things/ HTTP/1.1\r\n\r\n", 400, ""},
 	} {
 		res := raw(t, c, row.request)

@@ -199,6 +199,9 @@ func (v Value) isName(key node, name string) bool {
 	if !key.escaped {
 		return string(s) == name
 	}
+	if len(s) > escapeLength*len(name) {
+		return false // saves unescaping long names that cannot be it
+	}
 	return string(unescape(nil, s)) == name
 }
 
@@ -286,6 +289,9 @@ func storableNumber(raw []byte) bool {
 	_, err := strconv.ParseFloat(string(raw), 64)
 	return err == nil
 }
+
+// escapeLength is how many bytes a byte of text may take, as \u0061.
+const escapeLength = 6
 
 const hexDigits = "0123456789abcdef"
 
