@@ -133,7 +133,7 @@ func inspectCluster(dir string) (int, error) {
 // createCluster makes the cluster in a directory beside its place and renames
 // it when it is complete and on disk: a kill on the way leaves nothing that
 // could be taken for a cluster.
-func createCluster(ctx context.Context, l layout, bin binaries, fork *forker, superPassword string, extra []string, log *slog.Logger) error {
+func createCluster(ctx context.Context, l layout, bin binaries, fork *forker, superPassword string, extra []string, durable bool, log *slog.Logger) error {
 	temp := filepath.Join(l.data, initName)
 	if err := evict(ctx, log, inDirectory(temp)); err != nil {
 		return err
@@ -175,18 +175,15 @@ func createCluster(ctx context.Context, l layout, bin binaries, fork *forker, su
 		return fmt.Errorf("initdb: %w", err)
 	}
 
-	// initdb would flush its thousand files one by one; the file system does
-	// it as one, ten times as fast. Nothing refers to the files before.
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("flush the new cluster: %w", err)
+	if durable {
+		if err := syncTree(temp); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(temp, l.cluster); err != nil {
 		return fmt.Errorf("put the new cluster in its place: %w", err)
 	}
-	if err := syncDir(l.data); err != nil {
-		return err
-	}
-	return nil
+	return syncPath(l.data)
 }
 
 // localeArgs choose a byte order for collation, which no upgrade of the C
@@ -235,19 +232,6 @@ func runOnce(ctx context.Context, fork *forker, cmd *exec.Cmd) error {
 	<-drained
 	if err != nil {
 		return fmt.Errorf("%w%s", err, out.quote())
-	}
-	return nil
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("flush %s: %w", dir, err)
 	}
 	return nil
 }

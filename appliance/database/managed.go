@@ -90,7 +90,7 @@ func (s *Server) prepareCluster(ctx context.Context, l layout, acc access) (bin 
 	}
 	if major == 0 {
 		s.log.Info("making a new database cluster", "version", bin.major)
-		return bin, true, createCluster(ctx, l, bin, s.fork, acc.Superuser, s.opts.InitdbArgs, s.log)
+		return bin, true, createCluster(ctx, l, bin, s.fork, acc.Superuser, s.opts.InitdbArgs, s.opts.Postgres["fsync"] != "off", s.log)
 	}
 	if acc.fresh {
 		s.log.Warn("the database's passwords were lost; setting new ones")
@@ -233,16 +233,20 @@ func poolerVersion(ctx context.Context, program string) (major, minor int, err e
 // parsePoolerVersion reads "PgBouncer 1.18.0" and whatever follows.
 func parsePoolerVersion(text string) (major, minor int, ok bool) {
 	_, rest, found := strings.Cut(text, "PgBouncer ")
-	if !found {
+	number := func(from string) (n int, rest string, ok bool) {
+		end := 0
+		for end < len(from) && from[end] >= '0' && from[end] <= '9' {
+			end++
+		}
+		n, err := strconv.Atoi(from[:end])
+		return n, from[end:], err == nil
+	}
+	major, rest, ok = number(rest)
+	if !found || !ok || !strings.HasPrefix(rest, ".") {
 		return 0, 0, false
 	}
-	parts := strings.SplitN(strings.Fields(rest + " ")[0], ".", 3)
-	if len(parts) < 2 {
-		return 0, 0, false
-	}
-	major, err1 := strconv.Atoi(parts[0])
-	minor, err2 := strconv.Atoi(parts[1])
-	return major, minor, err1 == nil && err2 == nil
+	minor, _, ok = number(rest[1:])
+	return major, minor, ok
 }
 
 // provision makes the application's role and database in a new cluster (made),

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -21,35 +20,6 @@ import (
 
 	"selflink/appliance/health"
 )
-
-// helperDir tells a copy of this test binary to be an appliance that is going
-// to be killed: it runs the database in the named directory.
-const helperDir = "SELFLINK_DATABASE_HELPER"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(helperDir); dir != "" {
-		helper(dir)
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// helper starts the database, tells the children's pids and waits to be killed.
-func helper(dir string) {
-	s, err := New(quick(Options{DataDir: dir}))
-	if err == nil {
-		err = s.Start(context.Background())
-	}
-	if err == nil {
-		_, err = s.Pool().Exec(context.Background(), "CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS n")
-	}
-	if err != nil {
-		fmt.Println("error", err)
-		return
-	}
-	fmt.Println("pids", s.now.postgres.pid(), s.now.pooler.pid())
-	_, _ = io.Copy(io.Discard, os.Stdin) //nolint:errcheck // until it is killed
-}
 
 // quick makes a cluster that need not survive a power cut.
 func quick(o Options) Options {
@@ -175,7 +145,7 @@ func TestChildrenAreRestarted(t *testing.T) {
 func killed(t *testing.T, dir string, children bool) []int {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), helperDir+"="+dir)
+	cmd.Env = append(os.Environ(), HelperDir+"="+dir)
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	defer stdin.Close()

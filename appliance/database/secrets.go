@@ -60,7 +60,7 @@ func (a access) store(dataDir string) error {
 	if err := writePrivate(filepath.Join(dataDir, secretsName), append(raw, '\n'), uid, gid); err != nil {
 		return err
 	}
-	return syncDir(dataDir)
+	return syncPath(dataDir)
 }
 
 // newAccess makes fresh passwords.

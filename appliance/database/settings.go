@@ -45,20 +45,18 @@ func postgresSettings(o Options) map[string]string {
 		"checkpoint_completion_target": "0.9",
 		"synchronous_commit":           "on",
 		"wal_compression":              "on",
-		// After a crash flush the file system as a whole, not file by file.
-		"recovery_init_sync_method": "syncfs",
-		"max_wal_senders":           "2",
-		"max_worker_processes":      "4",
-		"autovacuum_max_workers":    "2",
-		"autovacuum_naptime":        "20s", // the job tables turn over quickly
-		"password_encryption":       "scram-sha-256",
-		"timezone":                  "UTC",
-		"log_timezone":              "UTC",
-		"datestyle":                 "iso, ymd",
-		"lc_messages":               "C", // the log's lines are parsed
-		"log_destination":           "stderr",
-		"logging_collector":         "off",
-		"log_checkpoints":           "off",
+		"max_wal_senders":              "2",
+		"max_worker_processes":         "4",
+		"autovacuum_max_workers":       "2",
+		"autovacuum_naptime":           "20s", // the job tables turn over quickly
+		"password_encryption":          "scram-sha-256",
+		"timezone":                     "UTC",
+		"log_timezone":                 "UTC",
+		"datestyle":                    "iso, ymd",
+		"lc_messages":                  "C", // the log's lines are parsed
+		"log_destination":              "stderr",
+		"logging_collector":            "off",
+		"log_checkpoints":              "off",
 		// A failed statement is its caller's to report. Statements, their
 		// parameters and error details carry people's data and stay out of
 		// every log.

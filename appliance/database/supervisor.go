@@ -29,8 +29,9 @@ const (
 	backoffReset = 30 * time.Second
 	// readyWait bounds one start of a child, the replay of the log included.
 	readyWait = 5 * time.Minute
-	// killWait is the time between a child's last polite signal and SIGKILL.
-	killWait = 2 * time.Second
+	// drainWait bounds the reading of a dead child's last output, which a
+	// child of its own may keep open.
+	drainWait = time.Second
 )
 
 // childSpec says how one supervised child is run.
@@ -121,7 +122,11 @@ func (s *supervisor) launch(ctx context.Context) (*process, error) {
 		return nil, fmt.Errorf("start %s: %w", s.spec.name, err)
 	}
 	p := &process{cmd: cmd, pid: cmd.Process.Pid, tail: &tail{}, gone: make(chan struct{}), born: time.Now()}
-	go relay(read, s.log, s.spec.line, p.tail) // ends when the child and its children have closed the pipe
+	drained := make(chan struct{})
+	go func() { // ends when the child and its children have closed the pipe
+		defer close(drained)
+		relay(read, s.log, s.spec.line, p.tail)
+	}()
 	go func() {
 		p.err = cmd.Wait()
 		close(p.gone)
@@ -138,6 +143,12 @@ func (s *supervisor) launch(ctx context.Context) (*process, error) {
 		select {
 		case <-tick.C:
 		case <-p.gone:
+			last := time.NewTimer(drainWait)
+			defer last.Stop()
+			select { // its last words say why
+			case <-drained:
+			case <-last.C:
+			}
 			return nil, fmt.Errorf("%s ended while starting (%s)%s", s.spec.name, exitText(p.err), p.tail.quote())
 		case <-bounded.Done():
 			s.end(p, context.Background())
