@@ -24,7 +24,6 @@ const (
 // limits are the request limits, ready to count.
 type limits struct {
 	table                    *ratelimit.Table
-	now                      func() time.Time
 	ip, user, anon           ratelimit.Rate
 	named                    map[string]throttle
 	writesOff                bool

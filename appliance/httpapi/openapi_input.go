@@ -3,13 +3,22 @@ package httpapi
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 )
 
 // describe adds parameters and body to op.
-func (p *plan) describe(reg huma.Registry, op *huma.Operation) error {
+func (p *plan) describe(reg huma.Registry, op *huma.Operation) {
+	for seg := range strings.SplitSeq(op.Path, "/") {
+		name, ok := strings.CutPrefix(seg, "{")
+		name = strings.TrimSuffix(name, "}")
+		declared := slices.ContainsFunc(p.params, func(f *paramField) bool { return f.in == "path" && f.name == name })
+		if ok && !declared { // read by the handler of a stream itself
+			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+		}
+	}
 	for _, f := range p.params {
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: f.name, In: f.in, Description: f.doc,
@@ -21,11 +30,12 @@ func (p *plan) describe(reg huma.Registry, op *huma.Operation) error {
 	case bodyObject:
 		schema := p.object.schema(reg)
 		content := map[string]*huma.MediaType{}
+		media := []string{typeJSON, "application/x-www-form-urlencoded", "multipart/form-data"}
 		if p.object.hasFile() {
-			content["multipart/form-data"] = &huma.MediaType{Schema: schema}
+			media = media[2:]
 		}
-		for _, media := range []string{typeJSON, "application/x-www-form-urlencoded", "multipart/form-data"} {
-			content[media] = &huma.MediaType{Schema: schema}
+		for _, m := range media {
+			content[m] = &huma.MediaType{Schema: schema}
 		}
 		op.RequestBody = &huma.RequestBody{Content: content}
 	case bodyAny:
@@ -33,7 +43,6 @@ func (p *plan) describe(reg huma.Registry, op *huma.Operation) error {
 	case bodyBytes:
 		op.RequestBody = &huma.RequestBody{Content: map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
 	}
-	return nil
 }
 
 func (p *objectPlan) hasFile() bool {
