@@ -49,6 +49,8 @@ type Tx interface {
 type Pool interface {
 	Querier
 	// Tx runs f in a transaction and commits when f returns nil. An error or
-	// a panic of f rolls back.
+	// a panic of f rolls back. When Tx returns [ErrUnavailable] from the commit
+	// itself, nobody can say whether it happened: a caller that tries again
+	// needs a key that makes the second time harmless.
 	Tx(ctx context.Context, f func(tx Tx) error) error
 }

@@ -157,7 +157,7 @@ func (s *Server) startPooler(ctx context.Context, l layout, acc access, target p
 	sup := newSupervisor(childSpec{
 		name: "pgbouncer",
 		prepare: func(ctx context.Context) error {
-			if err := evict(ctx, s.log, withArgument("pgbouncer", ini)); err != nil {
+			if err := evict(ctx, s.log, withArgument(filepath.Base(program), ini)); err != nil {
 				return err
 			}
 			if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {

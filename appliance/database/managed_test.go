@@ -192,9 +192,11 @@ func TestStartAfterKill(t *testing.T) {
 
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	t.Parallel()
-	for _, pid := range killed(t, t.TempDir(), false) {
+	dir := t.TempDir()
+	for _, pid := range killed(t, dir, false) {
 		require.Eventually(t, func() bool { return !alive(pid) }, 10*time.Second, 5*time.Millisecond)
 	}
+	one(t, managed(t, Options{DataDir: dir}).Pool()) // whose stop removes the sockets' directory
 }
 
 // snapshot lists the files below dir with their contents.

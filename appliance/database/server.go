@@ -201,6 +201,7 @@ func (s *Server) tearDown(ctx context.Context) error {
 	if s.now.postgres != nil {
 		s.now.postgres.stop(ctx)
 	}
+	s.now = running{}
 	if s.fork != nil {
 		s.fork.close()
 		s.fork = nil

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -223,7 +224,9 @@ func (c *cluster) stop() error {
 			return err
 		}
 	}
-	return os.RemoveAll(c.dir)
+	err := os.RemoveAll(c.dir)
+	_ = os.Remove(filepath.Dir(c.dir)) //nolint:errcheck // others may have theirs in it
+	return err
 }
 
 // withDatabase returns address with another database's name.

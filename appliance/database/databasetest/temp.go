@@ -1,10 +1,12 @@
 package databasetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,8 +50,21 @@ func sweep(base string) {
 			continue
 		}
 		if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			removeRuntime(filepath.Dir(path))
 			_ = os.RemoveAll(filepath.Dir(path)) //nolint:errcheck // the next run tries again
 		}
 		file.Close()
+	}
+}
+
+// removeRuntime removes the directory of sockets of a killed cluster.
+func removeRuntime(dataDir string) {
+	raw, err := os.ReadFile(filepath.Join(dataDir, "postgres.json"))
+	if err != nil {
+		return
+	}
+	var access struct{ Runtime string }
+	if json.Unmarshal(raw, &access) == nil && strings.HasPrefix(filepath.Base(access.Runtime), "selflink-") {
+		_ = os.RemoveAll(access.Runtime) //nolint:errcheck // nothing depends on it
 	}
 }
