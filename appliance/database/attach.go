@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/jackc/pgx/v5"
@@ -15,7 +16,13 @@ import (
 //
 // It needs to read the passwords in the data directory, so only root and the
 // directory's owner can.
-func Attach(ctx context.Context, o Options) (*Server, error) {
+func Attach(ctx context.Context, o Options) (*Server, error) { return attach(ctx, o, true) }
+
+// Join is Attach for a command that must not start a database: it returns
+// [ErrNotRunning] when the managed one does not run.
+func Join(ctx context.Context, o Options) (*Server, error) { return attach(ctx, o, false) }
+
+func attach(ctx context.Context, o Options, mayStart bool) (*Server, error) {
 	o.Health, o.Metrics = nil, nil
 	o.PoolSize = min(max(o.PoolSize, 1), attachPool)
 	o.DirectSize = minDirectSize
@@ -28,7 +35,7 @@ func Attach(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if s.opts.DatabaseURL == "" {
-		if err := s.joinOrLock(ctx); err != nil {
+		if err := s.joinOrLock(ctx, mayStart); err != nil {
 			return nil, err
 		}
 		if s.attached {
@@ -41,12 +48,18 @@ func Attach(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// ErrNotRunning means that no server runs on the data directory.
+var ErrNotRunning = errors.New("database: no server is running")
+
 // attachPool is the most pooled connections of a command.
 const attachPool = 4
 
 // joinOrLock takes the data directory's lock, or joins the server of whoever
 // has it.
-func (s *Server) joinOrLock(ctx context.Context) error {
+func (s *Server) joinOrLock(ctx context.Context, mayStart bool) error {
+	if _, err := os.Stat(s.opts.DataDir); errors.Is(err, fs.ErrNotExist) && !mayStart {
+		return ErrNotRunning
+	}
 	if err := os.MkdirAll(s.opts.DataDir, 0o700); err != nil {
 		return fmt.Errorf("create the data directory: %w", err)
 	}
@@ -54,6 +67,9 @@ func (s *Server) joinOrLock(ctx context.Context) error {
 	defer cancel()
 	for {
 		lock, err := lockDir(bounded, s.opts.DataDir, 0)
+		if err == nil && !mayStart {
+			return errors.Join(ErrNotRunning, lock.release())
+		}
 		if err == nil {
 			s.lock = lock
 			return nil

@@ -364,8 +364,17 @@ func TestAttach(t *testing.T) {
 	require.NoError(t, beside.Pool().QueryRow(t.Context(), "SELECT n FROM kept").Scan(&n))
 	one(t, beside.Direct())
 	require.NoError(t, beside.Stop(t.Context()))
+	joined, err := Join(t.Context(), Options{DataDir: dir})
+	require.NoError(t, err)
+	one(t, joined.Pool())
+	require.NoError(t, joined.Stop(t.Context()))
 	one(t, server.Pool())
 	require.NoError(t, server.Stop(t.Context()))
+
+	_, err = Join(t.Context(), Options{DataDir: dir})
+	require.ErrorIs(t, err, ErrNotRunning)
+	_, err = Join(t.Context(), Options{DataDir: filepath.Join(dir, "nothing")})
+	require.ErrorIs(t, err, ErrNotRunning)
 
 	alone, err := Attach(t.Context(), Options{DataDir: dir})
 	require.NoError(t, err)
