@@ -82,14 +82,33 @@ func postgresLine(text string) (slog.Level, string) {
 	case "PANIC":
 		return slog.LevelError, msg
 	case "FATAL", "ERROR", "WARNING":
-		if strings.HasPrefix(msg, "the database system is ") || strings.HasPrefix(msg, "terminating connection due to administrator") {
+		if oneSession(msg) {
 			return slog.LevelDebug, msg
 		}
 		return slog.LevelWarn, msg
 	case "LOG", "INFO", "NOTICE", "HINT", "DETAIL":
+		if oneSession(msg) {
+			return slog.LevelDebug, msg
+		}
 		return slog.LevelInfo, msg
 	}
 	return slog.LevelInfo, rest
+}
+
+// oneSession reports whether a message is repeated by each of many sessions
+// when the server stops or starts, or a client goes.
+func oneSession(msg string) bool {
+	for _, begin := range [...]string{
+		"the database system is starting up", "the database system is shutting down",
+		"the database system is in recovery mode", "the database system is not yet accepting connections",
+		"terminating connection due to ", "could not receive data from client", "could not send data to client",
+		"unexpected EOF on client connection",
+	} {
+		if strings.HasPrefix(msg, begin) {
+			return true
+		}
+	}
+	return false
 }
 
 // pooler's severities as it writes them after "date time zone [pid]".
@@ -113,6 +132,9 @@ func poolerLine(text string) (slog.Level, string) {
 	}
 	for _, l := range poolerLevels {
 		if msg, ok := strings.CutPrefix(rest, l.word+" "); ok {
+			if strings.HasPrefix(msg, "C-0x") || strings.HasPrefix(msg, "S-0x") { // one of many connections
+				return slog.LevelDebug, msg
+			}
 			return l.level, msg
 		}
 	}

@@ -71,6 +71,17 @@ func classify(err error) error {
 	return err
 }
 
+// neverRan reports whether err says that the statement did not reach a server:
+// nothing was sent, or the pooler had no server to send it to.
+func neverRan(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == codeProtocolViolation && (strings.HasPrefix(pg.Message, "server login has been failing") ||
+			strings.HasPrefix(pg.Message, "pgbouncer cannot connect to server"))
+	}
+	return pgconn.SafeToRetry(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
 // isClosed reports whether err says that the connection went away under the
 // statement.
 func isClosed(err error) bool {

@@ -54,6 +54,18 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatNeverRanIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	pg := func(message string) error {
+		return fmt.Errorf("x: %w", &pgconn.PgError{Code: "08P01", Message: message})
+	}
+	require.True(t, neverRan(pg("server login has been failing, try again later (server_login_retry)")))
+	require.False(t, neverRan(pg("server conn crashed?")), "it may have been executed")
+	require.False(t, neverRan(pg("query_wait_timeout")), "it has waited long enough")
+	require.False(t, neverRan(io.ErrUnexpectedEOF))
+	require.False(t, neverRan(context.Canceled))
+}
+
 func TestChildrensLogLines(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -66,6 +78,8 @@ func TestChildrensLogLines(t *testing.T) {
 		{postgresLine, "[12] FATAL:  the database system is starting up", slog.LevelDebug, "the database system is starting up"},
 		{postgresLine, "[12] FATAL:  password authentication failed", slog.LevelWarn, "password authentication failed"},
 		{postgresLine, "[12] PANIC:  could not write to log file: No space left on device", slog.LevelError, "could not write to log file: No space left on device"},
+		{postgresLine, "[12] WARNING:  terminating connection due to unexpected postmaster exit", slog.LevelDebug, "terminating connection due to unexpected postmaster exit"},
+		{poolerLine, "2026-01-02 03:04:05.678 UTC [9] WARNING S-0x55: a/b@unix:5432 got packet", slog.LevelDebug, "S-0x55: a/b@unix:5432 got packet"},
 		{postgresLine, "\tcontinued", slog.LevelDebug, "continued"},
 		{postgresLine, "sh: postgres: not found", slog.LevelInfo, "sh: postgres: not found"},
 		{poolerLine, "2026-01-02 03:04:05.678 UTC [9] LOG listening on unix:/run/x", slog.LevelDebug, "listening on unix:/run/x"},

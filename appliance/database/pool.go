@@ -86,30 +86,56 @@ func (p *pool) exhausted(inner *pgxpool.Pool, err error) error {
 	return fmt.Errorf("%w: none of %d became free within %v", ErrBusy, st.MaxConns(), p.wait)
 }
 
+// tries paces the repetition of a statement that certainly never ran, because
+// the pooler had no server to give it to: Postgres is being restarted.
+type tries struct{ until time.Time }
+
+// again waits a moment and reports whether to try once more after err.
+func (t *tries) again(ctx context.Context, wait time.Duration, err error) bool {
+	if !neverRan(err) {
+		return false
+	}
+	now := time.Now()
+	if t.until.IsZero() {
+		t.until = now.Add(wait)
+	}
+	return now.Before(t.until) && pause(ctx, redialPause) == nil
+}
+
 // Exec implements [Querier].
 func (p *pool) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	conn, err := p.acquire(ctx)
-	if err != nil {
-		return pgconn.CommandTag{}, err
+	var t tries
+	for {
+		conn, err := p.acquire(ctx)
+		if err != nil {
+			return pgconn.CommandTag{}, err
+		}
+		tag, err := conn.Exec(ctx, sql, args...)
+		conn.Release()
+		if err == nil || !t.again(ctx, p.wait, err) {
+			return tag, classify(err)
+		}
 	}
-	defer conn.Release()
-	tag, err := conn.Exec(ctx, sql, args...)
-	return tag, classify(err)
 }
 
 // Query implements [Querier].
 func (p *pool) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	conn, err := p.acquire(ctx)
-	if err != nil {
-		return failedRows{err: err}, err
-	}
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
+	var t tries
+	for {
+		conn, err := p.acquire(ctx)
+		if err != nil {
+			return failedRows{err: err}, err
+		}
+		rows, err := conn.Query(ctx, sql, args...)
+		if err == nil {
+			return &pooledRows{Rows: rows, conn: conn}, nil
+		}
 		conn.Release()
-		err = classify(err)
-		return failedRows{err: err}, err
+		if !t.again(ctx, p.wait, err) {
+			err = classify(err)
+			return failedRows{err: err}, err
+		}
 	}
-	return &pooledRows{Rows: rows, conn: conn}, nil
 }
 
 // QueryRow implements [Querier].

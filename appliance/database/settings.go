@@ -132,6 +132,7 @@ func poolerConfig(o Options, runtimeDir string, target poolerTarget, major, mino
 	line("log_connections", 0)
 	line("log_disconnections", 0)
 	line("log_stats", 0)
+	line("log_pooler_errors", 0) // the client is told, and says so
 	if target.tls != "" {
 		line("server_tls_sslmode", target.tls)
 		if target.ca != "" {

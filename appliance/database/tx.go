@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // rollbackWait bounds a rollback whose caller has gone: the connection is
@@ -22,17 +23,17 @@ type transaction struct {
 
 // Tx implements [Pool].
 func (p *pool) Tx(ctx context.Context, f func(tx Tx) error) (err error) {
-	conn, err := p.acquire(ctx)
+	conn, inner, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
-	tx := &transaction{}
+	tx := &transaction{inner: inner}
 	committed := false
 	defer func() {
-		if tx.inner != nil && !committed {
+		if !committed {
 			// The caller's context may be done; the rollback must still run.
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackWait)
-			rbErr := tx.inner.Rollback(undo)
+			rbErr := inner.Rollback(undo)
 			cancel()
 			if rbErr != nil && !errors.Is(rbErr, pgx.ErrTxClosed) && err == nil {
 				err = fmt.Errorf("roll back: %w", classify(rbErr))
@@ -47,17 +48,33 @@ func (p *pool) Tx(ctx context.Context, f func(tx Tx) error) (err error) {
 			}
 		}
 	}()
-	if tx.inner, err = conn.Begin(ctx); err != nil {
-		return fmt.Errorf("begin: %w", classify(err))
-	}
 	if err = f(tx); err != nil {
 		return err
 	}
-	if err = tx.inner.Commit(ctx); err != nil {
+	if err = inner.Commit(ctx); err != nil {
 		return fmt.Errorf("commit: %w", classify(err))
 	}
 	committed = true
 	return nil
+}
+
+// begin takes a connection and begins a transaction on it.
+func (p *pool) begin(ctx context.Context) (*pgxpool.Conn, pgx.Tx, error) {
+	var t tries
+	for {
+		conn, err := p.acquire(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		tx, err := conn.Begin(ctx)
+		if err == nil {
+			return conn, tx, nil
+		}
+		conn.Release()
+		if !t.again(ctx, p.wait, err) {
+			return nil, nil, fmt.Errorf("begin: %w", classify(err))
+		}
+	}
 }
 
 // AfterCommit implements [Tx].
