@@ -37,13 +37,16 @@ func TestMigrateOnceAmongMany(t *testing.T) {
 	t.Parallel()
 	db := databasetest.New(t)
 	files := extended(t, map[string]string{
-		"9001_one.sql": "CREATE TABLE one (id int);",
+		"9001_one.sql": "SELECT pg_sleep(0.1); CREATE TABLE one (id int);", // all are at it at once
 		"9002_two.sql": "ALTER TABLE one ADD COLUMN name text;",
 	})
 	var applied atomic.Int64
-	var wg sync.WaitGroup
+	var servers []*database.Server
 	for range 4 {
-		s := open(t, db, database.Options{Migrations: files})
+		servers = append(servers, open(t, db, database.Options{Migrations: files}))
+	}
+	var wg sync.WaitGroup
+	for _, s := range servers {
 		wg.Go(func() {
 			n, err := s.Migrate(t.Context())
 			if err != nil {
