@@ -108,7 +108,7 @@ func Fixed(node int) (*Generator, error) {
 
 // Next makes an id. It panics with an error that wraps [ErrNoLease] when none
 // can be made without risking a duplicate: before Start, after Stop, or when
-// the lease ran out and was not renewed within 3 seconds. The lease runs out
+// the lease ran out and was not renewed within three seconds. The lease runs out
 // only when the database was away for a minute, and without a database there
 // is no row that could want an id; so no caller has to handle it. See TryNext.
 func (g *Generator) Next() int64 {
@@ -165,7 +165,7 @@ func (g *Generator) Stop(ctx context.Context) error {
 	}
 	g.cancel()
 	<-g.done
-	unused := g.revoke(fmt.Errorf("%w: stopped", ErrNoLease))
+	unused := g.revoke(fmt.Errorf("%w: stopped", ErrNoLease), true)
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	err := g.queries().ReleaseNode(ctx, snowflakedb.ReleaseNodeParams{
@@ -214,7 +214,7 @@ func (g *Generator) renew(ctx context.Context) error {
 		g.grant(interval{node: int64(g.node), until: rows[0].ExpiresAt.UnixMilli()})
 		return nil
 	}
-	g.revoke(fmt.Errorf("%w: another process took number %d", ErrNoLease, g.node))
+	g.revoke(fmt.Errorf("%w: another process took number %d", ErrNoLease, g.node), false)
 	g.log.Error("another process took the node number; leasing again", "node", g.node)
 	return g.acquire(ctx)
 }

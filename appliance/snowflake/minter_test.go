@@ -122,7 +122,7 @@ func TestNextIntervalBeginsInTheFuture(t *testing.T) {
 	m.grant(interval{node: 1, from: begin, until: begin + 5})
 	_, err := m.mint()
 	require.NoError(t, err)
-	require.Equal(t, begin+1, m.revoke(ErrNoLease))
+	require.Equal(t, begin+1, m.revoke(ErrNoLease, false))
 	_, err = m.mint()
 	require.ErrorIs(t, err, ErrNoLease)
 
@@ -140,7 +140,7 @@ func TestNewNumberKeepsOrder(t *testing.T) {
 	m.grant(interval{node: 9, from: begin, until: begin + 100})
 	first, err := m.mint()
 	require.NoError(t, err)
-	m.revoke(ErrNoLease)
+	m.revoke(ErrNoLease, false)
 	m.grant(interval{node: 3, from: begin, until: begin + 100}) // lower, within the same millisecond
 	second, err := m.mint()
 	require.NoError(t, err)

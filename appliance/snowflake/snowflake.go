@@ -73,10 +73,11 @@ type minter struct {
 	sequence int64
 	granted  chan struct{} // closed when may changes
 	err      error         // why there is no lease
+	final    bool          // nobody will grant one: there is nothing to wait for
 }
 
 func newMinter(clock func() time.Time) *minter {
-	return &minter{clock: clock, wait: mintWait, granted: make(chan struct{}), err: fmt.Errorf("%w: not started", ErrNoLease)}
+	return &minter{clock: clock, wait: mintWait, granted: make(chan struct{}), final: true, err: fmt.Errorf("%w: not started", ErrNoLease)}
 }
 
 // grant sets what may be minted from now on. id time moves to from if it was
@@ -90,7 +91,7 @@ func (m *minter) grant(i interval) {
 	if now := m.now(); now < i.from || m.anchor.IsZero() {
 		m.anchor, m.base = m.clock(), max(i.from, now)
 	}
-	m.may, m.err = i, nil
+	m.may, m.err, m.final = i, nil, false
 	close(m.granted)
 	m.granted = make(chan struct{})
 }
@@ -105,11 +106,12 @@ func (m *minter) catchUp(ms int64) {
 	}
 }
 
-// revoke ends minting and returns the first millisecond that was not used.
-func (m *minter) revoke(why error) (unused int64) {
+// revoke ends minting, for good when final, and returns the first millisecond
+// that was not used.
+func (m *minter) revoke(why error, final bool) (unused int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.err = why
+	m.err, m.final = why, final
 	m.may.until = 0
 	return m.last + 1
 }
@@ -142,6 +144,9 @@ func (m *minter) mint() (int64, error) {
 			time.Sleep(spinPause)
 			continue
 		}
+		if wait == nil {
+			return 0, err
+		}
 		if expired == nil {
 			timer := time.NewTimer(m.wait)
 			defer timer.Stop()
@@ -161,6 +166,9 @@ func (m *minter) try() (id int64, wait <-chan struct{}, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
+		if m.final {
+			return 0, nil, m.err
+		}
 		return 0, m.granted, m.err
 	}
 	ms := max(m.now(), m.last)
