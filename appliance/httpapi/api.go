@@ -155,6 +155,7 @@ func (o *Options) defaults() {
 	set(&o.WriteTimeout, DefaultWriteTimeout)
 	set(&o.IdleTimeout, DefaultIdleTimeout)
 	set(&o.RequestTimeout, DefaultRequestTimeout)
+	set(&o.Heartbeat, HeartbeatInterval)
 	if o.BodyLimit == 0 {
 		o.BodyLimit = DefaultBodyLimit
 	}

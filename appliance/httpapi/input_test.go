@@ -64,6 +64,13 @@ func inputs(t *testing.T) *apitest.Client {
 	}) (int, error) {
 		return len(in.Body.File.Data), nil
 	})
+	httpapi.Handle(api, op("switch"), func(_ context.Context, in *struct {
+		Body struct {
+			On bool `json:"on"`
+		}
+	}) (bool, error) {
+		return in.Body.On, nil
+	})
 	httpapi.Handle(api, op("any"), func(_ context.Context, in *struct{ Body json.RawMessage }) (json.RawMessage, error) {
 		return in.Body, nil
 	})
@@ -100,6 +107,17 @@ func TestKinds(t *testing.T) {
 		}
 		require.Equal(t, want, got, body)
 	}
+}
+
+// TestSwitchesOfForms: browsers send nothing for a switch that is off.
+func TestSwitchesOfForms(t *testing.T) {
+	t.Parallel()
+	c := inputs(t)
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	require.Contains(t, c.Do(t, "POST", "/api/v1/in/kinds/", "kind=b", form...).Body, " true {false false false}", "but a default holds, and Opt stays unset")
+	require.Contains(t, c.Do(t, "POST", "/api/v1/in/switch/", "x=1", form...).Body, "false")
+	require.Contains(t, c.Do(t, "POST", "/api/v1/in/switch/", "on=on", form...).Body, "true")
+	require.Equal(t, `{"on":["This field is required."]}`, c.Do(t, "POST", "/api/v1/in/switch/", "{}").Body)
 }
 
 func TestUploads(t *testing.T) {

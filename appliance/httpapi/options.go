@@ -76,6 +76,7 @@ type Options struct {
 	WriteTimeout   time.Duration
 	IdleTimeout    time.Duration
 	RequestTimeout time.Duration
+	Heartbeat      time.Duration // longest silence of an event stream
 
 	Limits Limits
 	// Now is the clock of limits and durations, time.Now by default. Deadlines

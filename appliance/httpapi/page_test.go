@@ -113,8 +113,13 @@ func TestPages(t *testing.T) {
 	require.Equal(t, []int64{}, empty.Results)
 	require.Equal(t, []int64{4, 3, 2}, get(*empty.Previous).Results)
 
+	rows = rows[:3] // now 2, 3 and 4: the page after 4 is empty
+	empty = get(*up.Next)
+	require.Equal(t, []int64{}, empty.Results)
+	require.Equal(t, []int64{2, 3, 4}, get(*empty.Previous).Results, "the row at the boundary is not lost")
+
 	for _, size := range []string{"", "x", "0", "-5"} {
-		require.Len(t, get("/api/v1/rows/?page_size="+size).Results, 6)
+		require.Len(t, get("/api/v1/rows/?page_size="+size).Results, 3)
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// HeartbeatInterval is the longest silence of an event stream. Proxies cut
-	// silent connections, and clients take silence for death.
+	// HeartbeatInterval is the longest silence of an event stream by default.
+	// Proxies cut silent connections, and clients take silence for death.
 	HeartbeatInterval = 10 * time.Second
 
 	typeEvents = "text/event-stream"
@@ -34,6 +34,7 @@ type EventWriter struct {
 	w       *bufio.Writer
 	conn    net.Conn
 	timeout time.Duration
+	silence time.Duration
 	beat    *time.Timer
 	buf     []byte
 	sent    int64
@@ -82,7 +83,7 @@ func (e *EventWriter) write(b []byte) error {
 	if e.err != nil {
 		return e.err
 	}
-	e.beat.Reset(HeartbeatInterval)
+	e.beat.Reset(e.silence)
 	// The server sets one deadline for a whole response; a stream needs one
 	// for each write.
 	err := e.conn.SetWriteDeadline(time.Now().Add(e.timeout))
@@ -157,8 +158,8 @@ func (rc *request) stream(parent context.Context, w *bufio.Writer, conn net.Conn
 	a.observe.streams.Add(1)
 	ctx, cancel := context.WithCancel(parent)
 	stop := context.AfterFunc(a.streaming, cancel)
-	e := &EventWriter{w: w, conn: conn, timeout: a.opts.WriteTimeout, cancel: cancel}
-	e.beat = time.AfterFunc(HeartbeatInterval, e.heartbeat)
+	e := &EventWriter{w: w, conn: conn, timeout: a.opts.WriteTimeout, silence: a.opts.Heartbeat, cancel: cancel}
+	e.beat = time.AfterFunc(e.silence, e.heartbeat)
 	var watching sync.WaitGroup
 	watching.Go(e.watch)
 	defer func() {
