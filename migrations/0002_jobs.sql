@@ -1,23 +1,29 @@
 -- +goose Up
 
 -- A process that runs jobs. It writes seen_at every second; one that has not
--- done so for some seconds is dead and its running jobs go to others.
+-- done so for some seconds is dead and its running jobs go to others. place
+-- and born say which process of which running system it is, so that one on the
+-- same machine can tell at once that it is gone.
 CREATE TABLE job_instances (
     id         uuid        PRIMARY KEY,
     host       text        NOT NULL,
     pid        integer     NOT NULL,
+    place      text        NOT NULL,
+    born       bigint      NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at    timestamptz NOT NULL DEFAULT now()
 );
 
 -- One row a job. The ids grow with time (UUIDv7), so the primary key is also
--- the order of lists.
+-- the order of lists. run counts claims and never goes back: with claimed_by it
+-- names one run for ever. attempt counts only the runs that were not interrupted.
 CREATE TABLE jobs (
     id               uuid        PRIMARY KEY,
     kind             text        NOT NULL CHECK (length(kind) BETWEEN 1 AND 100),
     queue            text        NOT NULL CHECK (length(queue) BETWEEN 1 AND 100),
     state            text        NOT NULL CHECK (state IN ('queued', 'scheduled', 'retrying', 'running', 'succeeded', 'dead', 'cancelled')),
     priority         smallint    NOT NULL CHECK (priority BETWEEN 0 AND 2),
+    run              integer     NOT NULL DEFAULT 0,
     attempt          integer     NOT NULL DEFAULT 0,
     crashes          integer     NOT NULL DEFAULT 0,
     args             jsonb       NOT NULL,

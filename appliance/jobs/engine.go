@@ -28,7 +28,7 @@ type Broker interface {
 // Options are the parts and choices of an engine.
 type Options struct {
 	DB     database.Pool // pooled; required
-	Broker Broker        // required
+	Broker Broker        // nil: jobs can be looked at and acted on, but not run here
 	// Queues are the queues and how many of their jobs run here at once.
 	// Empty: one queue "default" with 16.
 	Queues map[string]int
@@ -53,27 +53,34 @@ type Engine struct {
 	sole    bool
 	context func(ctx context.Context, id ID) context.Context
 	metrics *metrics
+	self    process
+
+	strayWait time.Duration // strayWait, shorter in tests
 
 	kinds  map[string]*kind
 	queues map[string]*queue
 
-	instance uuid.UUID
-	sends    chan []dispatch // ids on their way to the broker
-	wake     chan struct{}   // something is scheduled earlier than known
-	done     chan finished   // plain successes on their way to the ledger
+	sends chan []dispatch // ids on their way to the broker
+	wake  chan struct{}   // something is scheduled earlier than known
 
-	mu      sync.Mutex
-	running map[ID]context.CancelCauseFunc
-	state   *lifetime
+	// mu guards what follows. It is held for map accesses only.
+	mu    sync.Mutex
+	held  map[ID]*Job // claimed by this process and not ended
+	state *lifetime
 }
 
 // lifetime is what one Start makes and Stop ends.
 type lifetime struct {
-	stop      context.CancelFunc      // ends fetching and the loops
+	instance  uuid.UUID               // names this process's claims
+	done      chan finished           // plain successes on their way to the ledger
+	stop      context.CancelFunc      // ends fetching and claiming
 	abort     context.CancelCauseFunc // ends the runs
 	aborted   context.Context
-	loops     sync.WaitGroup // dispatcher, sweeper, heartbeat
-	feeders   sync.WaitGroup // fetching and claiming
+	writing   context.Context // ends when ends of runs may no longer be written
+	giveUp    context.CancelFunc
+	quit      context.CancelFunc // ends the loops
+	loops     sync.WaitGroup     // dispatcher, due, sweeper, heartbeat
+	feeders   sync.WaitGroup     // fetching and claiming
 	workers   sync.WaitGroup
 	completer sync.WaitGroup
 	cancelSub func()
@@ -86,9 +93,9 @@ const (
 	// after the others.
 	beat = time.Second
 
-	// silence is how long a process may be silent before its running jobs go
-	// to others: ten missed beats, so that a machine under load is not taken
-	// for dead.
+	// silence is how long a process on another machine may be silent before
+	// its running jobs go to others: ten missed beats, so that a machine under
+	// load is not taken for dead. A dead one on this machine is known at once.
 	silence = 10 * time.Second
 
 	// grace is how old a queued job must be before the sweeper asks why it
@@ -98,14 +105,18 @@ const (
 	// callTimeout bounds one statement of the engine's own.
 	callTimeout = 10 * time.Second
 
+	// obeyWait is how long interrupted runs have to return before Stop leaves
+	// them; what they still do is refused.
+	obeyWait = 5 * time.Second
+
 	// page is how many rows one statement of a sweep handles.
 	page = 1000
 )
 
 // New checks the options. Handlers are registered with [Handle] before Start.
 func New(o Options) (*Engine, error) {
-	if o.DB == nil || o.Broker == nil {
-		return nil, errors.New("jobs: a database and a broker are needed")
+	if o.DB == nil {
+		return nil, errors.New("jobs: a database is needed")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -117,18 +128,19 @@ func New(o Options) (*Engine, error) {
 		o.Context = func(ctx context.Context, _ ID) context.Context { return ctx }
 	}
 	e := &Engine{
-		db:      o.DB,
-		sql:     jobsdb.New(o.DB),
-		broker:  o.Broker,
-		log:     o.Logger.With("component", "jobs"),
-		sole:    o.Sole,
-		context: o.Context,
-		kinds:   map[string]*kind{},
-		queues:  map[string]*queue{},
-		sends:   make(chan []dispatch, 1024),
-		wake:    make(chan struct{}, 1),
-		done:    make(chan finished, 4096),
-		running: map[ID]context.CancelCauseFunc{},
+		db:        o.DB,
+		sql:       jobsdb.New(o.DB),
+		broker:    o.Broker,
+		log:       o.Logger.With("component", "jobs"),
+		sole:      o.Sole,
+		context:   o.Context,
+		self:      thisProcess(),
+		strayWait: strayWait,
+		kinds:     map[string]*kind{},
+		queues:    map[string]*queue{},
+		sends:     make(chan []dispatch, 1024),
+		wake:      make(chan struct{}, 1),
+		held:      map[ID]*Job{},
 	}
 	for name, concurrency := range o.Queues {
 		if concurrency <= 0 {
@@ -154,24 +166,28 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	if e.state != nil {
 		return nil
 	}
-	e.instance = uuid.New()
-	if err := e.beat(ctx); err != nil {
-		return fmt.Errorf("jobs: register this process: %w", err)
-	}
-	if err := e.takeOver(ctx, nil, e.sole); err != nil {
-		return fmt.Errorf("jobs: take over: %w", err)
+	if e.broker == nil {
+		return errors.New("jobs: a broker is needed to run jobs")
 	}
 	js, err := e.broker.JetStream()
 	if err != nil {
 		return fmt.Errorf("jobs: %w", err)
 	}
-	looping, stop := context.WithCancel(context.Background())
-	aborted, abort := context.WithCancelCause(context.Background())
-	s := &lifetime{stop: stop, abort: abort, aborted: aborted}
+	s := &lifetime{instance: uuid.New(), done: make(chan finished, doneMost)}
+	if err := e.beat(ctx, s); err != nil {
+		return fmt.Errorf("jobs: register this process: %w", err)
+	}
+	if err := e.takeOverDead(ctx, s, e.sole, false); err != nil {
+		return fmt.Errorf("jobs: take over: %w", err)
+	}
+	var feeding, looping context.Context
+	feeding, s.stop = context.WithCancel(context.Background())
+	looping, s.quit = context.WithCancel(context.Background())
+	s.writing, s.giveUp = context.WithCancel(context.Background())
+	s.aborted, s.abort = context.WithCancelCause(context.Background())
 	defer func() {
 		if err != nil {
-			stop()
-			abort(ErrShutdown)
+			s.end()
 		}
 	}()
 	for _, q := range e.queues {
@@ -183,20 +199,30 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 		return fmt.Errorf("jobs: %w", err)
 	}
 	e.state = s
-	s.completer.Go(e.completeLoop)
+	s.completer.Go(func() { e.completeLoop(s) })
 	for _, q := range e.queues {
-		q.run(looping, s)
+		q.run(feeding, s)
 	}
 	s.loops.Go(func() { e.dispatchLoop(looping) })
 	s.loops.Go(func() { e.dueLoop(looping) })
 	s.loops.Go(func() { e.sweepLoop(looping) })
-	s.loops.Go(func() { e.beatLoop(looping) })
+	s.loops.Go(func() { e.beatLoop(looping, s) })
 	return nil
+}
+
+// end releases every context of the lifetime.
+func (s *lifetime) end() {
+	s.stop()
+	s.quit()
+	s.giveUp()
+	s.abort(ErrShutdown)
 }
 
 // Stop ends fetching, hands back what has not begun, and waits for running
 // jobs until ctx is done; those still running are then interrupted and handed
-// back without counting an attempt. Stopping twice does nothing.
+// back without counting an attempt. It returns an error when some do not obey
+// within 5 s: they are left to themselves and the next start runs their jobs
+// again. Stopping twice does nothing.
 func (e *Engine) Stop(ctx context.Context) error {
 	e.mu.Lock()
 	s := e.state
@@ -205,40 +231,70 @@ func (e *Engine) Stop(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	s.cancelSub()
+	defer s.end()
+	// From the deadline on, what cannot be written soon is left to the next
+	// start, which takes it over.
+	defer context.AfterFunc(ctx, func() {
+		s.abort(ErrShutdown)
+		time.AfterFunc(obeyWait, s.giveUp)
+	})()
 	s.stop()
 	s.feeders.Wait()
 	for _, q := range e.queues {
-		q.close()
+		q.close(s)
 	}
-	idle := make(chan struct{})
-	go func() { s.workers.Wait(); close(idle) }()
-	select {
-	case <-idle:
-	case <-ctx.Done():
-		s.abort(ErrShutdown)
-		<-idle
+	// The heartbeat goes on meanwhile, or others would take over what runs.
+	stubborn := e.waitForWorkers(ctx, s)
+	if stubborn == 0 {
+		close(s.done)
+		s.completer.Wait()
 	}
-	close(e.done)
-	s.completer.Wait()
-	e.done = make(chan finished, cap(e.done))
+	s.cancelSub()
+	s.quit()
 	s.loops.Wait()
-	s.abort(ErrShutdown)
 
 	// The caller's deadline may be over; the farewell is one statement.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), obeyWait)
 	defer cancel()
-	if err := e.sql.Farewell(last, e.instance); err != nil {
+	if err := e.sql.Farewell(last, s.instance); err != nil {
 		return fmt.Errorf("jobs: sign off: %w", err)
+	}
+	if stubborn > 0 {
+		return fmt.Errorf("jobs: %d jobs did not end when told to; they run again after the next start", stubborn)
 	}
 	return nil
 }
 
+// waitForWorkers returns how many runs are still going on although they were
+// told to end.
+func (e *Engine) waitForWorkers(ctx context.Context, s *lifetime) int {
+	idle := make(chan struct{})
+	go func() { s.workers.Wait(); close(idle) }()
+	select {
+	case <-idle:
+		return 0
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(obeyWait + time.Second)
+	defer timer.Stop()
+	select {
+	case <-idle:
+		return 0
+	case <-timer.C:
+	}
+	s.completer.Go(func() { <-idle; close(s.done) }) // whenever they end
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.held)
+}
+
 // beat says that this process lives.
-func (e *Engine) beat(ctx context.Context) error {
+func (e *Engine) beat(ctx context.Context, s *lifetime) error {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return e.sql.Beat(ctx, jobsdb.BeatParams{ID: e.instance, Host: host, Pid: int32(os.Getpid())})
+	return e.sql.Beat(ctx, jobsdb.BeatParams{
+		ID: s.instance, Host: host, Pid: int32(e.self.pid), Place: e.self.place, Born: e.self.born,
+	})
 }

@@ -25,6 +25,7 @@ type dispatch struct {
 	id    ID
 	queue string
 	level int
+	run   int32 // claims so far; with the id it names this dispatch in the stream
 }
 
 // NewID makes an id, for a caller that must know it before it enqueues.
@@ -140,6 +141,9 @@ func (e *Engine) kind(args Args) (*kind, error) {
 // send passes an id to a free worker here, or ids to the dispatcher. It never
 // blocks a commit: when the dispatcher is behind, the sweeper brings them later.
 func (e *Engine) send(ids []dispatch) {
+	if e.broker == nil {
+		return // the sweeper of a process that runs jobs brings them
+	}
 	if len(ids) == 1 {
 		if q := e.queues[ids[0].queue]; q != nil && q.offer(ids[0].id, ids[0].level) {
 			return

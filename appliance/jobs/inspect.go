@@ -44,7 +44,7 @@ type Info struct {
 	Queue      string          `json:"queue"`
 	State      State           `json:"state"`
 	Priority   int             `json:"priority"` // 0 to 2, 2 the most urgent
-	Attempt    int             `json:"attempt"`  // runs begun
+	Attempt    int             `json:"attempt"`  // runs begun that were not interrupted
 	Args       json.RawMessage `json:"args"`
 	Result     json.RawMessage `json:"result,omitempty"`
 	Failures   []Failure       `json:"failures"`
@@ -150,43 +150,57 @@ func (e *Engine) Retry(ctx context.Context, id ID) error {
 	if err != nil {
 		return fmt.Errorf("jobs: retry %s: %w", id, err)
 	}
-	e.send([]dispatch{{id: id, queue: row.Queue, level: int(row.Priority)}})
+	e.send([]dispatch{{id: id, queue: row.Queue, level: int(row.Priority), run: row.Run}})
 	return nil
 }
 
 // Cancel ends a waiting job at once and asks a running one to stop, on
-// whichever node it runs. It returns [ErrNotFound] or [ErrWrongState].
+// whichever node it runs. A waiting job whose kind has no handler here is
+// ended by a process that has one. It returns [ErrNotFound] or [ErrWrongState].
 func (e *Engine) Cancel(ctx context.Context, id ID) error {
-	cancelled := false
+	var cancelled bool
+	var elsewhere []dispatch
 	err := e.db.Tx(ctx, func(tx database.Tx) error {
 		sql := jobsdb.New(tx)
-		rows, err := sql.CancelWaiting(ctx, id)
+		row, err := sql.Show(ctx, id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrNotFound
+		}
 		if err != nil {
 			return err
 		}
-		if cancelled = rows > 0; cancelled {
-			row, err := sql.Show(ctx, id)
+		if k := e.kinds[row.Kind]; k != nil {
+			rows, err := sql.CancelWaiting(ctx, id)
 			if err != nil {
 				return err
 			}
-			return e.giveUp(ctx, tx, e.kinds[row.Kind], id, row.Args, ErrCancelled)
+			if cancelled = rows > 0; cancelled {
+				return e.giveUp(ctx, tx, k, id, row.Args, ErrCancelled)
+			}
+		} else if asked, err := sql.RequestEnd(ctx, id); err == nil {
+			elsewhere = []dispatch{{id: id, queue: asked.Queue, level: int(asked.Priority), run: asked.Run}}
+			return nil
+		} else if !errors.Is(err, pgx.ErrNoRows) {
+			return err
 		}
-		rows, err = sql.RequestCancel(ctx, id)
+		rows, err := sql.RequestCancel(ctx, id)
 		if err == nil && rows == 0 {
 			return e.whyNot(ctx, id)
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("jobs: cancel %s: %w", id, err)
-	}
-	if cancelled {
+	case cancelled:
 		e.announce(id, Cancelled)
-		return nil
-	}
-	// Whoever misses this finds the request with the next heartbeat.
-	if err := e.broker.Publish(cancelSubject, id[:]); err != nil {
-		e.log.Warn("tell the running job", "job_id", id, "error", err)
+	case elsewhere != nil:
+		e.send(elsewhere)
+	case e.broker != nil:
+		// Whoever misses this finds the request with the next heartbeat.
+		if err := e.broker.Publish(cancelSubject, id[:]); err != nil {
+			e.log.Warn("tell the running job", "job_id", id, "error", err)
+		}
 	}
 	return nil
 }
@@ -212,10 +226,11 @@ func (e *Engine) onCancel(_ string, data []byte) {
 // interrupt ends the run of a job, if it runs here.
 func (e *Engine) interrupt(id ID) {
 	e.mu.Lock()
-	cancel := e.running[id]
-	e.mu.Unlock()
-	if cancel != nil {
-		cancel(ErrCancelled)
+	defer e.mu.Unlock()
+	if job := e.held[id]; job != nil {
+		if job.interrupt != nil {
+			job.interrupt(ErrCancelled)
+		}
 	}
 }
 
@@ -223,6 +238,9 @@ func doneSubject(id ID) string { return "jobs.done." + id.String() }
 
 // announce tells who waits, on every node.
 func (e *Engine) announce(id ID, state State) {
+	if e.broker == nil {
+		return
+	}
 	if err := e.broker.Publish(doneSubject(id), []byte(state)); err != nil {
 		e.log.Debug("announce a job's end", "job_id", id, "error", err)
 	}
@@ -233,16 +251,18 @@ func (e *Engine) announce(id ID, state State) {
 // for an unknown job.
 func (e *Engine) Wait(ctx context.Context, id ID) (State, error) {
 	news := make(chan struct{}, 1)
-	cancel, err := e.broker.Subscribe(doneSubject(id), func(string, []byte) {
-		select {
-		case news <- struct{}{}:
-		default:
+	if e.broker != nil {
+		cancel, err := e.broker.Subscribe(doneSubject(id), func(string, []byte) {
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil {
+			return "", fmt.Errorf("jobs: wait for %s: %w", id, err)
 		}
-	})
-	if err != nil {
-		return "", fmt.Errorf("jobs: wait for %s: %w", id, err)
+		defer cancel()
 	}
-	defer cancel()
 	ticker := time.NewTicker(waitRecheck)
 	defer ticker.Stop()
 	for {

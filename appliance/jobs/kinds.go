@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"selflink/appliance/database"
@@ -134,13 +135,19 @@ type Job struct {
 	Kind    string
 	Attempt int // runs that failed before this one, plus one
 
-	engine   *Engine
-	run      int32 // number of the claim, which guards completion
-	args     json.RawMessage
-	kind     *kind
-	complete bool
-	crashes  int
-	runAt    time.Time
+	engine    *Engine
+	life      *lifetime // of the claim
+	run       int32     // number of the claim, which guards completion
+	args      json.RawMessage
+	kind      *kind
+	crashes   int
+	cancelled bool // somebody asked for it before this claim
+	runAt     time.Time
+	complete  atomic.Bool
+
+	// Guarded by the engine's mu.
+	interrupt context.CancelCauseFunc // while it runs
+	missed    int                     // looks that did not find the claim
 }
 
 // Complete ends the job as succeeded and runs effect in the same transaction:
@@ -162,7 +169,7 @@ func (j *Job) Complete(ctx context.Context, result any, effect func(tx database.
 		return effect(tx)
 	})
 	if err == nil {
-		j.complete = true
+		j.complete.Store(true)
 	}
 	return err
 }

@@ -18,41 +18,54 @@ WITH relaxed AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS setting
 )
 UPDATE jobs
-SET state = 'running', attempt = attempt + 1, claimed_by = @instance, started_at = clock_timestamp()
+SET state = 'running', run = run + 1, attempt = attempt + 1, claimed_by = @instance, started_at = clock_timestamp()
 FROM relaxed
 WHERE id = ANY(@ids::uuid[]) AND state = 'queued' AND relaxed.setting = 'off'
-RETURNING id, kind, attempt, crashes, args, run_at;
+RETURNING id, kind, run, attempt, crashes, cancel_requested, args, run_at;
+
+-- name: Claimed :many
+-- What this process has claimed of ids: for when a claim's answer was lost.
+SELECT id, kind, run, attempt, crashes, cancel_requested, args, run_at
+FROM jobs WHERE id = ANY(@ids::uuid[]) AND state = 'running' AND claimed_by = @instance;
 
 -- name: SucceedMany :many
 UPDATE jobs
 SET state = 'succeeded', finished_at = now(), claimed_by = NULL, cancel_requested = false
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@attempts::int[]) AS attempt) AS done
-WHERE jobs.id = done.id AND jobs.attempt = done.attempt AND state = 'running' AND claimed_by = @instance
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@runs::int[]) AS run) AS done
+WHERE jobs.id = done.id AND jobs.run = done.run AND state = 'running' AND claimed_by = @instance
 RETURNING jobs.id;
 
 -- name: Succeed :execrows
 UPDATE jobs
 SET state = 'succeeded', finished_at = now(), claimed_by = NULL, cancel_requested = false, result = @result
-WHERE id = @id AND attempt = @attempt AND state = 'running' AND claimed_by = @instance;
+WHERE id = @id AND run = @run AND state = 'running' AND claimed_by = @instance;
 
 -- name: Retry :execrows
 UPDATE jobs
 SET state = 'retrying', claimed_by = NULL, run_at = now() + make_interval(secs => @wait_seconds::float8), failures = failures || @failure::jsonb
-WHERE id = @id AND attempt = @attempt AND state = 'running' AND claimed_by = @instance AND NOT cancel_requested;
+WHERE id = @id AND run = @run AND state = 'running' AND claimed_by = @instance AND NOT cancel_requested;
 
 -- name: Finish :execrows
 UPDATE jobs
 SET state = @state, finished_at = now(), claimed_by = NULL, cancel_requested = false, failures = failures || @failure::jsonb
-WHERE id = @id AND attempt = @attempt AND state = 'running' AND claimed_by = @instance;
+WHERE id = @id AND run = @run AND state = 'running' AND claimed_by = @instance;
+
+-- name: PutOff :execrows
+-- A job that has ended but whose end could not be written.
+UPDATE jobs
+SET state = 'retrying', claimed_by = NULL, run_at = now() + make_interval(secs => @wait_seconds::float8)
+WHERE id = @id AND run = @run AND state = 'running' AND claimed_by = @instance;
 
 -- name: HandBack :many
--- A job that was interrupted, not failed: its attempt does not count.
+-- Jobs that were interrupted, not failed: the attempt does not count. crashed
+-- is 1 when something broke under the job, which is counted apart.
 UPDATE jobs
 SET state = CASE WHEN @wait_seconds::float8 > 0 THEN 'retrying' ELSE 'queued' END,
-    attempt = attempt - 1, claimed_by = NULL, started_at = NULL,
+    attempt = attempt - 1, crashes = crashes + @crashed::int, claimed_by = NULL, started_at = NULL,
     run_at = now() + make_interval(secs => @wait_seconds::float8)
-WHERE id = ANY(@ids::uuid[]) AND state = 'running' AND claimed_by = @instance
-RETURNING id, queue, priority;
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@runs::int[]) AS run) AS back
+WHERE jobs.id = back.id AND jobs.run = back.run AND state = 'running' AND claimed_by = @instance
+RETURNING jobs.id, jobs.queue, jobs.priority, jobs.run;
 
 -- name: Due :many
 UPDATE jobs SET state = 'queued'
@@ -61,7 +74,7 @@ WHERE id IN (
     WHERE d.state IN ('scheduled', 'retrying') AND d.run_at <= now()
     ORDER BY d.run_at LIMIT @most FOR UPDATE SKIP LOCKED
 )
-RETURNING id, queue, priority;
+RETURNING id, queue, priority, run;
 
 -- name: NextDue :one
 SELECT (extract(epoch FROM run_at - now()))::float8 AS seconds
@@ -80,22 +93,22 @@ CROSS JOIN LATERAL (
 ) AS j;
 
 -- name: Beat :exec
-INSERT INTO job_instances (id, host, pid) VALUES (@id, @host, @pid)
+INSERT INTO job_instances (id, host, pid, place, born) VALUES (@id, @host, @pid, @place, @born)
 ON CONFLICT (id) DO UPDATE SET seen_at = now();
 
 -- name: Farewell :exec
 DELETE FROM job_instances WHERE id = @id;
 
--- name: DeadInstances :many
-SELECT id FROM job_instances
-WHERE id <> @self AND seen_at < now() - make_interval(secs => @silence_seconds::float8);
+-- name: OtherInstances :many
+SELECT id, pid, place, born, (seen_at < now() - make_interval(secs => @silence_seconds::float8))::bool AS silent
+FROM job_instances WHERE id <> @self;
 
 -- name: Orphans :many
 -- Running jobs of processes that are gone for good. The end of a process is
 -- counted apart from failures, but counted: a job that kills its process must
 -- not do so for ever.
 UPDATE jobs
-SET state = 'queued', claimed_by = NULL, run_at = now(), crashes = crashes + 1,
+SET state = 'queued', claimed_by = NULL, run_at = now(), attempt = attempt - 1, crashes = crashes + 1,
     failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended'))
 WHERE id IN (
     SELECT o.id FROM jobs AS o
@@ -104,13 +117,13 @@ WHERE id IN (
            OR NOT EXISTS (SELECT 1 FROM job_instances AS i WHERE i.id = o.claimed_by))
     LIMIT @most FOR UPDATE SKIP LOCKED
 )
-RETURNING id, queue, priority;
+RETURNING id, queue, priority, run;
 
 -- name: ForgetInstances :exec
 DELETE FROM job_instances WHERE id = ANY(@ids::uuid[]);
 
--- name: CancelRequested :many
-SELECT id FROM jobs WHERE state = 'running' AND claimed_by = @instance AND cancel_requested;
+-- name: Mine :many
+SELECT id, run, cancel_requested FROM jobs WHERE state = 'running' AND claimed_by = @instance;
 
 -- name: CancelWaiting :execrows
 UPDATE jobs SET state = 'cancelled', finished_at = now()
@@ -119,11 +132,18 @@ WHERE id = @id AND state IN ('queued', 'scheduled', 'retrying');
 -- name: RequestCancel :execrows
 UPDATE jobs SET cancel_requested = true WHERE id = @id AND state = 'running';
 
+-- name: RequestEnd :one
+-- Cancels a waiting job whose farewell only another process knows: that one
+-- claims it and ends it instead of running it.
+UPDATE jobs SET cancel_requested = true, state = 'queued', run_at = now()
+WHERE id = @id AND state IN ('queued', 'scheduled', 'retrying')
+RETURNING queue, priority, run;
+
 -- name: RetryNow :one
 UPDATE jobs
 SET state = 'queued', attempt = 0, crashes = 0, run_at = now(), finished_at = NULL, cancel_requested = false, result = NULL
 WHERE id = @id AND state IN ('dead', 'cancelled', 'retrying', 'scheduled')
-RETURNING queue, priority;
+RETURNING queue, priority, run;
 
 -- name: Show :one
 SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at

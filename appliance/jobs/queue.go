@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -32,10 +31,6 @@ const (
 	// that short jobs never wait for a round trip to Postgres. Long jobs are
 	// claimed one by one, and so stay free for other nodes.
 	aheadTime = 5 * time.Millisecond
-
-	// retryFirst and retryMost bound the wait after a failed statement.
-	retryFirst = 50 * time.Millisecond
-	retryMost  = 2 * time.Second
 )
 
 // ticket is an id that may be claimed here. message is the stream's, or nil
@@ -114,7 +109,7 @@ func (q *queue) run(ctx context.Context, s *lifetime) {
 	}
 	q.running.Store(true)
 	s.feeders.Go(func() {
-		q.claimLoop(ctx)
+		q.claimLoop(ctx, s)
 		q.running.Store(false)
 		fetchers.Wait()
 		q.refuse()
@@ -122,7 +117,7 @@ func (q *queue) run(ctx context.Context, s *lifetime) {
 	for range q.concurrency {
 		s.workers.Go(func() {
 			for job := range q.ready {
-				q.engine.execute(s.aborted, q, job)
+				q.engine.execute(s, q, job)
 				q.release(1)
 			}
 		})
@@ -131,23 +126,19 @@ func (q *queue) run(ctx context.Context, s *lifetime) {
 
 // close ends the workers after what is claimed but not begun is handed back.
 // Nothing feeds the queue any more.
-func (q *queue) close() {
-	var waiting []uuid.UUID
+func (q *queue) close(s *lifetime) {
+	var waiting []*Job
 	for {
 		select {
 		case job := <-q.ready:
-			waiting = append(waiting, job.ID)
+			waiting = append(waiting, job)
 			continue
 		default:
 		}
 		break
 	}
 	close(q.ready)
-	if len(waiting) > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-		defer cancel()
-		q.engine.handBack(ctx, waiting, 0)
-	}
+	q.engine.handBack(s, waiting, 0, false)
 }
 
 // fetch moves ids from the stream into memory.
@@ -202,7 +193,7 @@ func (q *queue) refuse() {
 }
 
 // claimLoop turns ids into running jobs, as many at once as there is room for.
-func (q *queue) claimLoop(ctx context.Context) {
+func (q *queue) claimLoop(ctx context.Context, s *lifetime) {
 	tickets := make([]ticket, 0, claimMost)
 	for ctx.Err() == nil {
 		room := q.room()
@@ -217,7 +208,7 @@ func (q *queue) claimLoop(ctx context.Context) {
 		if len(tickets) == 0 {
 			continue
 		}
-		q.claim(ctx, tickets)
+		q.claim(ctx, s, tickets)
 	}
 }
 
@@ -275,14 +266,23 @@ func takeSome(from chan ticket, into []ticket, most int) []ticket {
 
 // claim takes the rows behind tickets. Only the row decides: an id whose job
 // runs, ended or never was finds nothing. Then the messages have served.
-func (q *queue) claim(ctx context.Context, tickets []ticket) {
+func (q *queue) claim(ctx context.Context, s *lifetime, tickets []ticket) {
+	e := q.engine
 	ids := make([]uuid.UUID, len(tickets))
 	for i, t := range tickets {
 		ids[i] = t.id
 	}
 	var rows []jobsdb.ClaimRow
-	err := q.engine.insist(ctx, "claim jobs", func(ctx context.Context) (err error) {
-		rows, err = q.engine.sql.Claim(ctx, jobsdb.ClaimParams{Instance: &q.engine.instance, Ids: ids})
+	unsure := false // an earlier try may have claimed, and its answer got lost
+	err := e.insist(ctx, "claim jobs", func(ctx context.Context) (err error) {
+		if unsure {
+			if rows, err = e.recall(ctx, s, ids); err != nil {
+				return err
+			}
+		}
+		unsure = true
+		more, err := e.sql.Claim(ctx, jobsdb.ClaimParams{Instance: &s.instance, Ids: ids})
+		rows = append(rows, more...)
 		return err
 	})
 	if err != nil {
@@ -293,12 +293,17 @@ func (q *queue) claim(ctx context.Context, tickets []ticket) {
 	}
 	q.lastClaim.Store(time.Now().UnixNano())
 	q.inFlight.Add(int64(len(rows)))
-	for _, row := range rows {
-		q.ready <- &Job{
-			ID: row.ID, Kind: row.Kind, Attempt: int(row.Attempt - row.Crashes),
-			engine: q.engine, run: row.Attempt, args: row.Args, kind: q.engine.kinds[row.Kind],
-			crashes: int(row.Crashes), runAt: row.RunAt,
+	claimed := make([]*Job, len(rows))
+	for i, row := range rows {
+		claimed[i] = &Job{
+			ID: row.ID, Kind: row.Kind, Attempt: int(row.Attempt),
+			engine: e, life: s, run: row.Run, args: row.Args, kind: e.kinds[row.Kind],
+			crashes: int(row.Crashes), cancelled: row.CancelRequested, runAt: row.RunAt,
 		}
+	}
+	e.hold(claimed)
+	for _, job := range claimed {
+		q.ready <- job
 	}
 	for _, t := range tickets {
 		t.ack()
@@ -318,33 +323,5 @@ func (q *queue) offer(id ID, level int) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// insist repeats f until it succeeds or ctx ends: the database may be
-// restarting, and nothing else can be done meanwhile.
-func (e *Engine) insist(ctx context.Context, what string, f func(ctx context.Context) error) error {
-	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-		call, cancel := context.WithTimeout(ctx, callTimeout)
-		err := f(call)
-		cancel()
-		if err == nil || errors.Is(err, ErrLost) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		e.log.Warn("cannot "+what+", trying again", "error", err)
-		pause(ctx, wait)
-	}
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }

@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,10 @@ const (
 	// that another process schedules earlier than known here starts that late
 	// at worst.
 	dueMost = 5 * time.Second
+
+	// sweepAnyway is how often, and from which age on, the jobs that wait
+	// longest are sent again while their queue is busy.
+	sweepAnyway = 30 * time.Second
 )
 
 // dispatchLoop sends ids to their queues. The stream's answers are not
@@ -34,29 +39,38 @@ func (e *Engine) dispatchLoop(ctx context.Context) {
 			for {
 				select {
 				case ids := <-e.sends:
-					e.publish(ids)
+					e.publish(ids, true)
 					continue
 				default:
 				}
 				return
 			}
 		case ids := <-e.sends:
-			e.publish(ids)
+			e.publish(ids, true)
 		}
 	}
 }
 
-func (e *Engine) publish(ids []dispatch) {
+// publish sends ids to the stream, each under a name of its own for the state
+// it is in: a repetition within the stream's window is dropped there. The
+// sweeper's are unnamed, because they are meant as repetitions.
+func (e *Engine) publish(ids []dispatch, named bool) {
 	js, err := e.broker.JetStream()
 	if err != nil {
 		return
 	}
+	options := make([]jetstream.PublishOpt, 1, 2)
+	options[0] = jetstream.WithStallWait(stallWait)
 	for _, d := range ids {
 		text, err := d.id.MarshalText()
 		if err != nil {
 			continue
 		}
-		if _, err := js.PublishAsync(broker.JobsSubject(d.queue, d.level), text, jetstream.WithStallWait(stallWait)); err != nil {
+		options = options[:1]
+		if named {
+			options = append(options, jetstream.WithMsgID(string(text)+"."+strconv.Itoa(int(d.run))))
+		}
+		if _, err := js.PublishAsync(broker.JobsSubject(d.queue, d.level), text, options...); err != nil {
 			e.log.Warn("dispatch a job; the sweeper will", "queue", d.queue, "error", err)
 			return
 		}
@@ -74,30 +88,14 @@ func (e *Engine) wakeDue() {
 // dueLoop queues scheduled and retrying jobs when their time comes.
 func (e *Engine) dueLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		wait := dueMost
-		rows, err := e.sql.Due(ctx, page)
-		switch {
-		case err != nil:
-			if ctx.Err() == nil {
-				e.log.Warn("look for due jobs", "error", err)
-				wait = time.Second
-			}
-		case len(rows) == page:
-			wait = 0
-		default:
-			seconds, err := e.sql.NextDue(ctx)
-			if err == nil {
-				wait = min(wait, max(time.Millisecond, time.Duration(seconds*float64(time.Second))))
-			} else if !errors.Is(err, pgx.ErrNoRows) && ctx.Err() == nil {
-				e.log.Warn("look for the next due job", "error", err)
-			}
-		}
-		sends := make([]dispatch, len(rows))
-		for i, row := range rows {
-			sends[i] = dispatch{id: row.ID, queue: row.Queue, level: int(row.Priority)}
-		}
-		if len(sends) > 0 {
-			e.send(sends)
+		wait := time.Second
+		err := e.look(ctx, func(ctx context.Context) (err error) {
+			wait, err = e.queueDue(ctx)
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			e.log.Warn("look for due jobs", "error", err)
+			wait = time.Second
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -109,25 +107,62 @@ func (e *Engine) dueLoop(ctx context.Context) {
 	}
 }
 
+// queueDue queues what is due and returns how long to wait for the next.
+func (e *Engine) queueDue(ctx context.Context) (time.Duration, error) {
+	rows, err := e.sql.Due(ctx, page)
+	if err != nil {
+		return 0, err
+	}
+	sends := make([]dispatch, len(rows))
+	for i, row := range rows {
+		sends[i] = dispatch{id: row.ID, queue: row.Queue, level: int(row.Priority), run: row.Run}
+	}
+	if len(sends) > 0 {
+		e.send(sends)
+	}
+	if len(rows) == page {
+		return 0, nil
+	}
+	seconds, err := e.sql.NextDue(ctx)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return dueMost, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return min(dueMost, max(time.Millisecond, time.Duration(seconds*float64(time.Second)))), nil
+}
+
 // sweepLoop brings ids that a crash, a full stream or a lost directory kept
 // from their queue.
 func (e *Engine) sweepLoop(ctx context.Context) {
 	// First everything that waits: the stream may be new, or hold ids that a
 	// dead process fetched and will not claim.
 	for _, q := range e.queues {
-		e.sweepQueue(ctx, q, 0)
+		e.sweepQueue(ctx, q, 0, true)
 	}
 	ticker := time.NewTicker(grace)
 	defer ticker.Stop()
+	oldest := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
+		// A queue that is never empty would hide a lost id for ever. What
+		// has waited longest is the next in turn, or was lost: sending it
+		// again costs little and is harmless.
+		anyway := time.Since(oldest) > sweepAnyway
+		if anyway {
+			oldest = time.Now()
+		}
 		for _, q := range e.queues {
-			if e.drained(ctx, q) {
-				e.sweepQueue(ctx, q, grace)
+			switch {
+			case e.drained(ctx, q):
+				e.sweepQueue(ctx, q, grace, true)
+			case anyway:
+				e.sweepQueue(ctx, q, sweepAnyway, false)
 			}
 		}
 	}
@@ -145,10 +180,15 @@ func (e *Engine) drained(ctx context.Context, q *queue) bool {
 	return true
 }
 
-func (e *Engine) sweepQueue(ctx context.Context, q *queue, age time.Duration) {
+// sweepQueue sends what has waited for age, all of it or the oldest page.
+func (e *Engine) sweepQueue(ctx context.Context, q *queue, age time.Duration, all bool) {
 	var after uuid.UUID
 	for ctx.Err() == nil {
-		rows, err := e.sql.Waiting(ctx, jobsdb.WaitingParams{Queue: q.name, After: after, GraceSeconds: age.Seconds(), Most: page})
+		var rows []jobsdb.WaitingRow
+		err := e.look(ctx, func(ctx context.Context) (err error) {
+			rows, err = e.sql.Waiting(ctx, jobsdb.WaitingParams{Queue: q.name, After: after, GraceSeconds: age.Seconds(), Most: page})
+			return err
+		})
 		if err != nil {
 			if ctx.Err() == nil {
 				e.log.Warn("look for waiting jobs", "queue", q.name, "error", err)
@@ -160,80 +200,9 @@ func (e *Engine) sweepQueue(ctx context.Context, q *queue, age time.Duration) {
 			sends[i] = dispatch{id: row.ID, queue: q.name, level: int(row.Priority)}
 			after = row.ID
 		}
-		e.publish(sends)
-		if len(rows) < page {
+		e.publish(sends, false)
+		if len(rows) < page || !all {
 			return
 		}
 	}
-}
-
-// beatLoop says that this process lives, passes on cancellations, and takes
-// over from processes that are silent.
-func (e *Engine) beatLoop(ctx context.Context) {
-	ticker := time.NewTicker(beat)
-	defer ticker.Stop()
-	alive := time.Now() // since when every beat was written
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := e.beatOnce(ctx); err != nil {
-			if ctx.Err() == nil {
-				e.log.Warn("heartbeat", "error", err)
-			}
-			alive = time.Now()
-			continue
-		}
-		// Who could not speak himself must not call others silent: after an
-		// outage of the database everybody's last beat is old.
-		if time.Since(alive) < silence {
-			continue
-		}
-		dead, err := e.sql.DeadInstances(ctx, jobsdb.DeadInstancesParams{Self: e.instance, SilenceSeconds: silence.Seconds()})
-		if err == nil && len(dead) > 0 {
-			err = e.takeOver(ctx, dead, false)
-		}
-		if err != nil && ctx.Err() == nil {
-			e.log.Warn("look for dead processes", "error", err)
-		}
-	}
-}
-
-func (e *Engine) beatOnce(ctx context.Context) error {
-	if err := e.beat(ctx); err != nil {
-		return err
-	}
-	ids, err := e.sql.CancelRequested(ctx, &e.instance)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		e.interrupt(id)
-	}
-	return nil
-}
-
-// takeOver queues what dead processes were running; with sole, what any other
-// process was.
-func (e *Engine) takeOver(ctx context.Context, dead []uuid.UUID, sole bool) error {
-	for {
-		rows, err := e.sql.Orphans(ctx, jobsdb.OrphansParams{Self: &e.instance, Sole: sole, Dead: dead, Most: page})
-		if err != nil {
-			return err
-		}
-		sends := make([]dispatch, len(rows))
-		for i, row := range rows {
-			sends[i] = dispatch{id: row.ID, queue: row.Queue, level: int(row.Priority)}
-		}
-		if len(rows) > 0 {
-			e.log.Info("taking over jobs of processes that ended", "jobs", len(rows))
-			e.send(sends)
-		}
-		if len(rows) < page {
-			break
-		}
-	}
-	return e.sql.ForgetInstances(ctx, dead)
 }

@@ -14,43 +14,27 @@ import (
 )
 
 const beat = `-- name: Beat :exec
-INSERT INTO job_instances (id, host, pid) VALUES ($1, $2, $3)
+INSERT INTO job_instances (id, host, pid, place, born) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET seen_at = now()
 `
 
 type BeatParams struct {
-	ID   uuid.UUID
-	Host string
-	Pid  int32
+	ID    uuid.UUID
+	Host  string
+	Pid   int32
+	Place string
+	Born  int64
 }
 
 func (q *Queries) Beat(ctx context.Context, arg BeatParams) error {
-	_, err := q.db.Exec(ctx, beat, arg.ID, arg.Host, arg.Pid)
+	_, err := q.db.Exec(ctx, beat,
+		arg.ID,
+		arg.Host,
+		arg.Pid,
+		arg.Place,
+		arg.Born,
+	)
 	return err
-}
-
-const cancelRequested = `-- name: CancelRequested :many
-SELECT id FROM jobs WHERE state = 'running' AND claimed_by = $1 AND cancel_requested
-`
-
-func (q *Queries) CancelRequested(ctx context.Context, instance *uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, cancelRequested, instance)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []uuid.UUID
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const cancelWaiting = `-- name: CancelWaiting :execrows
@@ -71,10 +55,10 @@ WITH relaxed AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS setting
 )
 UPDATE jobs
-SET state = 'running', attempt = attempt + 1, claimed_by = $1, started_at = clock_timestamp()
+SET state = 'running', run = run + 1, attempt = attempt + 1, claimed_by = $1, started_at = clock_timestamp()
 FROM relaxed
 WHERE id = ANY($2::uuid[]) AND state = 'queued' AND relaxed.setting = 'off'
-RETURNING id, kind, attempt, crashes, args, run_at
+RETURNING id, kind, run, attempt, crashes, cancel_requested, args, run_at
 `
 
 type ClaimParams struct {
@@ -83,12 +67,14 @@ type ClaimParams struct {
 }
 
 type ClaimRow struct {
-	ID      uuid.UUID
-	Kind    string
-	Attempt int32
-	Crashes int32
-	Args    json.RawMessage
-	RunAt   time.Time
+	ID              uuid.UUID
+	Kind            string
+	Run             int32
+	Attempt         int32
+	Crashes         int32
+	CancelRequested bool
+	Args            json.RawMessage
+	RunAt           time.Time
 }
 
 // The claim need not survive a crash of Postgres: a lost one leaves the job
@@ -106,8 +92,61 @@ func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error
 		if err := rows.Scan(
 			&i.ID,
 			&i.Kind,
+			&i.Run,
 			&i.Attempt,
 			&i.Crashes,
+			&i.CancelRequested,
+			&i.Args,
+			&i.RunAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const claimed = `-- name: Claimed :many
+SELECT id, kind, run, attempt, crashes, cancel_requested, args, run_at
+FROM jobs WHERE id = ANY($1::uuid[]) AND state = 'running' AND claimed_by = $2
+`
+
+type ClaimedParams struct {
+	Ids      []uuid.UUID
+	Instance *uuid.UUID
+}
+
+type ClaimedRow struct {
+	ID              uuid.UUID
+	Kind            string
+	Run             int32
+	Attempt         int32
+	Crashes         int32
+	CancelRequested bool
+	Args            json.RawMessage
+	RunAt           time.Time
+}
+
+// What this process has claimed of ids: for when a claim's answer was lost.
+func (q *Queries) Claimed(ctx context.Context, arg ClaimedParams) ([]ClaimedRow, error) {
+	rows, err := q.db.Query(ctx, claimed, arg.Ids, arg.Instance)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ClaimedRow
+	for rows.Next() {
+		var i ClaimedRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.Run,
+			&i.Attempt,
+			&i.Crashes,
+			&i.CancelRequested,
 			&i.Args,
 			&i.RunAt,
 		); err != nil {
@@ -159,36 +198,6 @@ func (q *Queries) Counts(ctx context.Context) ([]CountsRow, error) {
 	return items, nil
 }
 
-const deadInstances = `-- name: DeadInstances :many
-SELECT id FROM job_instances
-WHERE id <> $1 AND seen_at < now() - make_interval(secs => $2::float8)
-`
-
-type DeadInstancesParams struct {
-	Self           uuid.UUID
-	SilenceSeconds float64
-}
-
-func (q *Queries) DeadInstances(ctx context.Context, arg DeadInstancesParams) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, deadInstances, arg.Self, arg.SilenceSeconds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []uuid.UUID
-	for rows.Next() {
-		var id uuid.UUID
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		items = append(items, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const due = `-- name: Due :many
 UPDATE jobs SET state = 'queued'
 WHERE id IN (
@@ -196,13 +205,14 @@ WHERE id IN (
     WHERE d.state IN ('scheduled', 'retrying') AND d.run_at <= now()
     ORDER BY d.run_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
-RETURNING id, queue, priority
+RETURNING id, queue, priority, run
 `
 
 type DueRow struct {
 	ID       uuid.UUID
 	Queue    string
 	Priority int16
+	Run      int32
 }
 
 func (q *Queries) Due(ctx context.Context, most int32) ([]DueRow, error) {
@@ -214,7 +224,12 @@ func (q *Queries) Due(ctx context.Context, most int32) ([]DueRow, error) {
 	var items []DueRow
 	for rows.Next() {
 		var i DueRow
-		if err := rows.Scan(&i.ID, &i.Queue, &i.Priority); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Queue,
+			&i.Priority,
+			&i.Run,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -253,14 +268,14 @@ func (q *Queries) FindUnique(ctx context.Context, arg FindUniqueParams) (uuid.UU
 const finish = `-- name: Finish :execrows
 UPDATE jobs
 SET state = $1, finished_at = now(), claimed_by = NULL, cancel_requested = false, failures = failures || $2::jsonb
-WHERE id = $3 AND attempt = $4 AND state = 'running' AND claimed_by = $5
+WHERE id = $3 AND run = $4 AND state = 'running' AND claimed_by = $5
 `
 
 type FinishParams struct {
 	State    string
 	Failure  json.RawMessage
 	ID       uuid.UUID
-	Attempt  int32
+	Run      int32
 	Instance *uuid.UUID
 }
 
@@ -269,7 +284,7 @@ func (q *Queries) Finish(ctx context.Context, arg FinishParams) (int64, error) {
 		arg.State,
 		arg.Failure,
 		arg.ID,
-		arg.Attempt,
+		arg.Run,
 		arg.Instance,
 	)
 	if err != nil {
@@ -290,27 +305,38 @@ func (q *Queries) ForgetInstances(ctx context.Context, ids []uuid.UUID) error {
 const handBack = `-- name: HandBack :many
 UPDATE jobs
 SET state = CASE WHEN $1::float8 > 0 THEN 'retrying' ELSE 'queued' END,
-    attempt = attempt - 1, claimed_by = NULL, started_at = NULL,
+    attempt = attempt - 1, crashes = crashes + $2::int, claimed_by = NULL, started_at = NULL,
     run_at = now() + make_interval(secs => $1::float8)
-WHERE id = ANY($2::uuid[]) AND state = 'running' AND claimed_by = $3
-RETURNING id, queue, priority
+FROM (SELECT unnest($4::uuid[]) AS id, unnest($5::int[]) AS run) AS back
+WHERE jobs.id = back.id AND jobs.run = back.run AND state = 'running' AND claimed_by = $3
+RETURNING jobs.id, jobs.queue, jobs.priority, jobs.run
 `
 
 type HandBackParams struct {
 	WaitSeconds float64
-	Ids         []uuid.UUID
+	Crashed     int32
 	Instance    *uuid.UUID
+	Ids         []uuid.UUID
+	Runs        []int32
 }
 
 type HandBackRow struct {
 	ID       uuid.UUID
 	Queue    string
 	Priority int16
+	Run      int32
 }
 
-// A job that was interrupted, not failed: its attempt does not count.
+// Jobs that were interrupted, not failed: the attempt does not count. crashed
+// is 1 when something broke under the job, which is counted apart.
 func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) ([]HandBackRow, error) {
-	rows, err := q.db.Query(ctx, handBack, arg.WaitSeconds, arg.Ids, arg.Instance)
+	rows, err := q.db.Query(ctx, handBack,
+		arg.WaitSeconds,
+		arg.Crashed,
+		arg.Instance,
+		arg.Ids,
+		arg.Runs,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -318,7 +344,12 @@ func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) ([]HandBackR
 	var items []HandBackRow
 	for rows.Next() {
 		var i HandBackRow
-		if err := rows.Scan(&i.ID, &i.Queue, &i.Priority); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Queue,
+			&i.Priority,
+			&i.Run,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -539,6 +570,36 @@ func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]ListDeadR
 	return items, nil
 }
 
+const mine = `-- name: Mine :many
+SELECT id, run, cancel_requested FROM jobs WHERE state = 'running' AND claimed_by = $1
+`
+
+type MineRow struct {
+	ID              uuid.UUID
+	Run             int32
+	CancelRequested bool
+}
+
+func (q *Queries) Mine(ctx context.Context, instance *uuid.UUID) ([]MineRow, error) {
+	rows, err := q.db.Query(ctx, mine, instance)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MineRow
+	for rows.Next() {
+		var i MineRow
+		if err := rows.Scan(&i.ID, &i.Run, &i.CancelRequested); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const nextDue = `-- name: NextDue :one
 SELECT (extract(epoch FROM run_at - now()))::float8 AS seconds
 FROM jobs WHERE state IN ('scheduled', 'retrying') ORDER BY run_at LIMIT 1
@@ -586,7 +647,7 @@ func (q *Queries) OldestWaiting(ctx context.Context, queues []string) ([]OldestW
 
 const orphans = `-- name: Orphans :many
 UPDATE jobs
-SET state = 'queued', claimed_by = NULL, run_at = now(), crashes = crashes + 1,
+SET state = 'queued', claimed_by = NULL, run_at = now(), attempt = attempt - 1, crashes = crashes + 1,
     failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended'))
 WHERE id IN (
     SELECT o.id FROM jobs AS o
@@ -595,7 +656,7 @@ WHERE id IN (
            OR NOT EXISTS (SELECT 1 FROM job_instances AS i WHERE i.id = o.claimed_by))
     LIMIT $4 FOR UPDATE SKIP LOCKED
 )
-RETURNING id, queue, priority
+RETURNING id, queue, priority, run
 `
 
 type OrphansParams struct {
@@ -609,6 +670,7 @@ type OrphansRow struct {
 	ID       uuid.UUID
 	Queue    string
 	Priority int16
+	Run      int32
 }
 
 // Running jobs of processes that are gone for good. The end of a process is
@@ -628,7 +690,56 @@ func (q *Queries) Orphans(ctx context.Context, arg OrphansParams) ([]OrphansRow,
 	var items []OrphansRow
 	for rows.Next() {
 		var i OrphansRow
-		if err := rows.Scan(&i.ID, &i.Queue, &i.Priority); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Queue,
+			&i.Priority,
+			&i.Run,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const otherInstances = `-- name: OtherInstances :many
+SELECT id, pid, place, born, (seen_at < now() - make_interval(secs => $1::float8))::bool AS silent
+FROM job_instances WHERE id <> $2
+`
+
+type OtherInstancesParams struct {
+	SilenceSeconds float64
+	Self           uuid.UUID
+}
+
+type OtherInstancesRow struct {
+	ID     uuid.UUID
+	Pid    int32
+	Place  string
+	Born   int64
+	Silent bool
+}
+
+func (q *Queries) OtherInstances(ctx context.Context, arg OtherInstancesParams) ([]OtherInstancesRow, error) {
+	rows, err := q.db.Query(ctx, otherInstances, arg.SilenceSeconds, arg.Self)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OtherInstancesRow
+	for rows.Next() {
+		var i OtherInstancesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Pid,
+			&i.Place,
+			&i.Born,
+			&i.Silent,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -655,6 +766,33 @@ func (q *Queries) Purge(ctx context.Context, most int32) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const putOff = `-- name: PutOff :execrows
+UPDATE jobs
+SET state = 'retrying', claimed_by = NULL, run_at = now() + make_interval(secs => $1::float8)
+WHERE id = $2 AND run = $3 AND state = 'running' AND claimed_by = $4
+`
+
+type PutOffParams struct {
+	WaitSeconds float64
+	ID          uuid.UUID
+	Run         int32
+	Instance    *uuid.UUID
+}
+
+// A job that has ended but whose end could not be written.
+func (q *Queries) PutOff(ctx context.Context, arg PutOffParams) (int64, error) {
+	result, err := q.db.Exec(ctx, putOff,
+		arg.WaitSeconds,
+		arg.ID,
+		arg.Run,
+		arg.Instance,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const requestCancel = `-- name: RequestCancel :execrows
 UPDATE jobs SET cancel_requested = true WHERE id = $1 AND state = 'running'
 `
@@ -667,17 +805,38 @@ func (q *Queries) RequestCancel(ctx context.Context, id uuid.UUID) (int64, error
 	return result.RowsAffected(), nil
 }
 
+const requestEnd = `-- name: RequestEnd :one
+UPDATE jobs SET cancel_requested = true, state = 'queued', run_at = now()
+WHERE id = $1 AND state IN ('queued', 'scheduled', 'retrying')
+RETURNING queue, priority, run
+`
+
+type RequestEndRow struct {
+	Queue    string
+	Priority int16
+	Run      int32
+}
+
+// Cancels a waiting job whose farewell only another process knows: that one
+// claims it and ends it instead of running it.
+func (q *Queries) RequestEnd(ctx context.Context, id uuid.UUID) (RequestEndRow, error) {
+	row := q.db.QueryRow(ctx, requestEnd, id)
+	var i RequestEndRow
+	err := row.Scan(&i.Queue, &i.Priority, &i.Run)
+	return i, err
+}
+
 const retry = `-- name: Retry :execrows
 UPDATE jobs
 SET state = 'retrying', claimed_by = NULL, run_at = now() + make_interval(secs => $1::float8), failures = failures || $2::jsonb
-WHERE id = $3 AND attempt = $4 AND state = 'running' AND claimed_by = $5 AND NOT cancel_requested
+WHERE id = $3 AND run = $4 AND state = 'running' AND claimed_by = $5 AND NOT cancel_requested
 `
 
 type RetryParams struct {
 	WaitSeconds float64
 	Failure     json.RawMessage
 	ID          uuid.UUID
-	Attempt     int32
+	Run         int32
 	Instance    *uuid.UUID
 }
 
@@ -686,7 +845,7 @@ func (q *Queries) Retry(ctx context.Context, arg RetryParams) (int64, error) {
 		arg.WaitSeconds,
 		arg.Failure,
 		arg.ID,
-		arg.Attempt,
+		arg.Run,
 		arg.Instance,
 	)
 	if err != nil {
@@ -699,18 +858,19 @@ const retryNow = `-- name: RetryNow :one
 UPDATE jobs
 SET state = 'queued', attempt = 0, crashes = 0, run_at = now(), finished_at = NULL, cancel_requested = false, result = NULL
 WHERE id = $1 AND state IN ('dead', 'cancelled', 'retrying', 'scheduled')
-RETURNING queue, priority
+RETURNING queue, priority, run
 `
 
 type RetryNowRow struct {
 	Queue    string
 	Priority int16
+	Run      int32
 }
 
 func (q *Queries) RetryNow(ctx context.Context, id uuid.UUID) (RetryNowRow, error) {
 	row := q.db.QueryRow(ctx, retryNow, id)
 	var i RetryNowRow
-	err := row.Scan(&i.Queue, &i.Priority)
+	err := row.Scan(&i.Queue, &i.Priority, &i.Run)
 	return i, err
 }
 
@@ -776,13 +936,13 @@ func (q *Queries) State(ctx context.Context, id uuid.UUID) (string, error) {
 const succeed = `-- name: Succeed :execrows
 UPDATE jobs
 SET state = 'succeeded', finished_at = now(), claimed_by = NULL, cancel_requested = false, result = $1
-WHERE id = $2 AND attempt = $3 AND state = 'running' AND claimed_by = $4
+WHERE id = $2 AND run = $3 AND state = 'running' AND claimed_by = $4
 `
 
 type SucceedParams struct {
 	Result   json.RawMessage
 	ID       uuid.UUID
-	Attempt  int32
+	Run      int32
 	Instance *uuid.UUID
 }
 
@@ -790,7 +950,7 @@ func (q *Queries) Succeed(ctx context.Context, arg SucceedParams) (int64, error)
 	result, err := q.db.Exec(ctx, succeed,
 		arg.Result,
 		arg.ID,
-		arg.Attempt,
+		arg.Run,
 		arg.Instance,
 	)
 	if err != nil {
@@ -802,19 +962,19 @@ func (q *Queries) Succeed(ctx context.Context, arg SucceedParams) (int64, error)
 const succeedMany = `-- name: SucceedMany :many
 UPDATE jobs
 SET state = 'succeeded', finished_at = now(), claimed_by = NULL, cancel_requested = false
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::int[]) AS attempt) AS done
-WHERE jobs.id = done.id AND jobs.attempt = done.attempt AND state = 'running' AND claimed_by = $1
+FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::int[]) AS run) AS done
+WHERE jobs.id = done.id AND jobs.run = done.run AND state = 'running' AND claimed_by = $1
 RETURNING jobs.id
 `
 
 type SucceedManyParams struct {
 	Instance *uuid.UUID
 	Ids      []uuid.UUID
-	Attempts []int32
+	Runs     []int32
 }
 
 func (q *Queries) SucceedMany(ctx context.Context, arg SucceedManyParams) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, succeedMany, arg.Instance, arg.Ids, arg.Attempts)
+	rows, err := q.db.Query(ctx, succeedMany, arg.Instance, arg.Ids, arg.Runs)
 	if err != nil {
 		return nil, err
 	}
