@@ -87,4 +87,3 @@ func (s *Scheduler) Purge(ctx context.Context, before time.Time) (int64, error) 
 	}
 	return n, nil
 }
-

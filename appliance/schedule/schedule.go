@@ -36,6 +36,16 @@ const (
 
 	// callTimeout bounds one statement.
 	callTimeout = 10 * time.Second
+
+	// obeyWait is how long an interrupted run has to return.
+	obeyWait = 5 * time.Second
+
+	// claimPause is the pause between two tries to claim a firing while the
+	// database is away; after late it counts as missed.
+	claimPause = time.Second
+
+	// maxError is how much of an error's text is kept, in bytes.
+	maxError = 2000
 )
 
 // Entry is one schedule. Exactly one of Run and Job is set.
@@ -47,7 +57,8 @@ type Entry struct {
 	// Job is enqueued in the transaction that claims the firing.
 	Job     jobs.Args
 	Timeout time.Duration // of Run (10 minutes)
-	// CatchUp runs the last missed firing once at start.
+	// CatchUp runs the last missed firing once, at start or when the machine
+	// wakes up; without it a missed firing is only written down.
 	CatchUp bool
 }
 
@@ -71,7 +82,7 @@ type Scheduler struct {
 	entries []*entry
 	clock   gocron.Scheduler
 	running context.Context
-	stop    context.CancelFunc
+	stop    context.CancelCauseFunc
 	wait    sync.WaitGroup
 }
 
@@ -105,7 +116,7 @@ func New(o Options) (*Scheduler, error) {
 }
 
 // Add registers a schedule before Start. It fails for a name that is taken and
-// for a cron expression that does not parse.
+// for a cron expression that does not parse or never comes.
 func (s *Scheduler) Add(e Entry) error {
 	if (e.Run == nil) == (e.Job == nil) {
 		return fmt.Errorf("schedule %s: needs either Run or Job", e.Name)
@@ -120,6 +131,9 @@ func (s *Scheduler) Add(e Entry) error {
 	if err != nil {
 		return fmt.Errorf("schedule %s: %w", e.Name, err)
 	}
+	if times.Next(time.Now().UTC()).IsZero() {
+		return fmt.Errorf("schedule %s: %q never comes", e.Name, e.Cron)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, other := range s.entries {
@@ -133,24 +147,29 @@ func (s *Scheduler) Add(e Entry) error {
 
 // Start writes down what was missed and begins to fire. Starting twice does
 // nothing.
-func (s *Scheduler) Start(ctx context.Context) error {
+func (s *Scheduler) Start(ctx context.Context) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.clock != nil {
 		return nil
 	}
-	clock, err := gocron.NewScheduler(gocron.WithLocation(time.UTC))
+	clock, err := gocron.NewScheduler(gocron.WithLocation(time.UTC), gocron.WithLogger(silent{}))
 	if err != nil {
 		return fmt.Errorf("schedule: %w", err)
 	}
-	s.running, s.stop = context.WithCancel(context.Background())
+	s.running, s.stop = context.WithCancelCause(context.Background())
+	defer func() {
+		if err != nil {
+			s.stop(errStopping)
+			s.wait.Wait()
+			err = errors.Join(err, clock.Shutdown())
+		}
+	}()
 	for _, e := range s.entries {
 		if err := s.resume(ctx, e, time.Now().UTC()); err != nil {
-			s.stop()
 			return fmt.Errorf("schedule %s: %w", e.Name, err)
 		}
 		if _, err := clock.NewJob(gocron.CronJob(e.Cron, false), gocron.NewTask(func() { s.tick(e) }), gocron.WithName(e.Name)); err != nil {
-			s.stop()
 			return fmt.Errorf("schedule %s: %w", e.Name, err)
 		}
 	}
@@ -159,8 +178,9 @@ func (s *Scheduler) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends running firings and waits for them. Stopping twice does nothing.
-func (s *Scheduler) Stop(context.Context) error {
+// Stop fires no more and waits for running firings until ctx is done; then they
+// are interrupted and waited for some seconds more. Stopping twice does nothing.
+func (s *Scheduler) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	clock := s.clock
 	s.clock = nil
@@ -168,137 +188,30 @@ func (s *Scheduler) Stop(context.Context) error {
 	if clock == nil {
 		return nil
 	}
-	s.stop()
-	err := clock.Shutdown()
-	s.wait.Wait()
-	if err != nil {
+	defer s.stop(errStopping)
+	if err := clock.Shutdown(); err != nil {
 		return fmt.Errorf("schedule: %w", err)
 	}
-	return nil
-}
-
-// resume plans the entry's next firing and records what a downtime missed.
-func (s *Scheduler) resume(ctx context.Context, e *entry, now time.Time) error {
-	if _, err := s.sql.Abandoned(ctx, scheduledb.AbandonedParams{Schedule: e.Name, Seconds: (e.Timeout + late).Seconds()}); err != nil {
-		return fmt.Errorf("close abandoned firings: %w", err)
-	}
-	planned, err := s.sql.Plan(ctx, scheduledb.PlanParams{Name: e.Name, Cron: e.Cron, NextAt: e.times.Next(now)})
-	if err != nil {
-		return fmt.Errorf("plan: %w", err)
-	}
-	missed := missedBetween(e.times, planned.UTC(), now.Add(-late))
-	for i, at := range missed {
-		if e.CatchUp && i == len(missed)-1 {
-			s.launch(e, at)
-			continue
-		}
-		if err := s.sql.Miss(ctx, scheduledb.MissParams{Schedule: e.Name, FireAt: at, Host: s.host}); err != nil {
-			return fmt.Errorf("record a missed firing: %w", err)
-		}
-	}
-	if len(missed) > 0 {
-		s.log.Warn("firings were missed", "schedule", e.Name, "missed", len(missed), "since", missed[0], "caught_up", e.CatchUp)
-	}
-	next := e.times.Next(now)
-	if err := s.sql.Advance(ctx, scheduledb.AdvanceParams{Name: e.Name, NextAt: next}); err != nil {
-		return fmt.Errorf("plan: %w", err)
-	}
-	e.mu.Lock()
-	e.planned = next
-	e.mu.Unlock()
-	return nil
-}
-
-// missedBetween lists the firing times from first to last, only the newest
-// missedMost of them.
-func missedBetween(times cron.Schedule, first, last time.Time) []time.Time {
-	var missed []time.Time
-	for at := first; !at.After(last); at = times.Next(at) {
-		missed = append(missed, at)
-		if len(missed) > missedMost {
-			missed = missed[1:]
-		}
-	}
-	return missed
-}
-
-// tick is the clock's call: it fires the planned time, if it has come.
-func (s *Scheduler) tick(e *entry) {
-	now := time.Now().UTC()
-	e.mu.Lock()
-	at := e.planned
-	// gocron's timer may be early by the resolution of the clock.
-	if at.After(now.Add(time.Second)) {
-		e.mu.Unlock()
-		return
-	}
-	e.planned = e.times.Next(at)
-	if !e.planned.After(now) {
-		e.planned = e.times.Next(now)
-	}
-	next := e.planned
-	e.mu.Unlock()
-
-	ctx, cancel := context.WithTimeout(s.running, callTimeout)
-	defer cancel()
-	if err := s.sql.Advance(ctx, scheduledb.AdvanceParams{Name: e.Name, NextAt: next}); err != nil && s.running.Err() == nil {
-		s.log.Warn("plan the next firing", "schedule", e.Name, "error", err)
-	}
-	s.launch(e, at)
-}
-
-func (s *Scheduler) launch(e *entry, at time.Time) {
-	s.wait.Go(func() {
-		if err := s.fire(s.running, e, at); err != nil && s.running.Err() == nil {
-			s.log.Error("a firing failed", "schedule", e.Name, "fire_at", at, "error", err)
-		}
-	})
-}
-
-// fire claims the firing and does its work; nil when another process has it.
-func (s *Scheduler) fire(ctx context.Context, e *entry, at time.Time) (err error) {
-	defer func() {
-		e.mu.Lock()
-		e.failed = err
-		e.mu.Unlock()
-	}()
-	mine := false
-	err = s.db.Tx(ctx, func(tx database.Tx) error {
-		sql := scheduledb.New(tx)
-		rows, err := sql.Claim(ctx, scheduledb.ClaimParams{Schedule: e.Name, FireAt: at, Host: s.host})
-		if err != nil {
-			return err
-		}
-		if mine = rows == 1; !mine || e.Job == nil {
-			return nil
-		}
-		if _, err := s.jobs.Enqueue(ctx, tx, e.Job, jobs.EnqueueOptions{}); err != nil {
-			return err
-		}
-		return sql.Finish(ctx, scheduledb.FinishParams{Schedule: e.Name, FireAt: at, Outcome: "succeeded"})
-	})
-	if err != nil {
-		return fmt.Errorf("claim: %w", err)
-	}
-	if !mine || e.Job != nil {
+	idle := make(chan struct{})
+	go func() { s.wait.Wait(); close(idle) }()
+	select {
+	case <-idle:
 		return nil
+	case <-ctx.Done():
 	}
-	work, cancel := context.WithTimeout(ctx, e.Timeout)
-	defer cancel()
-	failed := e.Run(work)
-	finish := scheduledb.FinishParams{Schedule: e.Name, FireAt: at, Outcome: "succeeded"}
-	if failed != nil {
-		text := failed.Error()
-		finish.Outcome, finish.Error = "failed", &text
+	s.stop(errStopping)
+	timer := time.NewTimer(obeyWait)
+	defer timer.Stop()
+	select {
+	case <-idle:
+		return nil
+	case <-timer.C:
+		return errors.New("schedule: a firing did not end when told to")
 	}
-	// The outcome is written even when Stop ended the work.
-	last, done := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer done()
-	if err := s.sql.Finish(last, finish); err != nil {
-		return errors.Join(failed, fmt.Errorf("write the outcome: %w", err))
-	}
-	return failed
 }
+
+// errStopping is the cause of a run's context when the scheduler stops.
+var errStopping = errors.New("the appliance stopped while it ran")
 
 // ErrNotFound means that there is no schedule of that name.
 var ErrNotFound = errors.New("schedule: no such schedule")
