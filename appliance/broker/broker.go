@@ -62,6 +62,8 @@ type Broker struct {
 	pub    *nats.Conn
 	sub    *nats.Conn
 	js     jetstream.JetStream
+
+	refused refusals
 }
 
 // New checks the options and registers the health check "broker". It starts
@@ -144,6 +146,7 @@ func (b *Broker) Start(ctx context.Context) (err error) {
 	}
 	b.js, err = jetstream.New(b.pub,
 		jetstream.WithPublishAsyncMaxPending(8192),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) { b.refused.note(m.Subject, err, time.Now()) }),
 		jetstream.WithDefaultTimeout(callTimeout))
 	if err != nil {
 		return fmt.Errorf("broker: JetStream client: %w", err)
@@ -170,7 +173,7 @@ func (b *Broker) connect(s *server.Server, name string) (*nats.Conn, error) {
 // declare makes or updates every stream.
 func (b *Broker) declare(ctx context.Context) error {
 	for _, stream := range Table() {
-		if _, err := b.js.CreateOrUpdateStream(ctx, stream.config(1)); err != nil {
+		if _, err := b.js.CreateOrUpdateStream(ctx, stream.config()); err != nil {
 			return fmt.Errorf("broker: make stream %s: %w", stream.Name, err)
 		}
 	}
@@ -250,7 +253,8 @@ func (b *Broker) Subscribe(subject string, handle func(subject string, data []by
 	return func() { _ = sub.Unsubscribe() }, nil
 }
 
-// check is the health check: the server answers and no stream is missing.
+// check is the health check: the server answers, and each stream is there, has
+// room, and takes what is published.
 func (b *Broker) check(ctx context.Context) error {
 	js, err := b.JetStream()
 	if err != nil {
@@ -263,6 +267,9 @@ func (b *Broker) check(ctx context.Context) error {
 		}
 		if state := info.CachedInfo().State; state.Bytes > uint64(stream.MaxBytes)*8/10 {
 			return fmt.Errorf("stream %s is over 80 %% of its budget", stream.Name)
+		}
+		if err := b.refused.of(stream, time.Now()); err != nil {
+			return fmt.Errorf("stream %s does not take messages: %w", stream.Name, err)
 		}
 	}
 	return nil

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/broker"
@@ -69,4 +72,25 @@ func TestEveryStreamIsBoundedAndSaysWhatIsLost(t *testing.T) {
 		require.NotEmpty(t, stream.Lost, stream.Name)
 		require.Contains(t, out.String(), stream.Name)
 	}
+}
+
+// A message that a stream did not take turns the health red by the stream's name.
+func TestRefusedMessageIsNamed(t *testing.T) {
+	t.Parallel()
+	var registry health.Registry
+	b := start(t, t.TempDir(), &registry)
+	js, err := b.JetStream()
+	require.NoError(t, err)
+	subject := broker.JobsSubject("default", 1)
+	ack, err := js.PublishAsync(subject, []byte("x"), jetstream.WithExpectLastSequence(99))
+	require.NoError(t, err)
+	select {
+	case <-ack.Err():
+	case <-ack.Ok():
+		t.Fatal("it should have been refused")
+	}
+	require.Eventually(t, func() bool {
+		results, ready := registry.Run(t.Context())
+		return !ready && strings.Contains(results[0].Error, "stream JOBS does not take messages")
+	}, 10*time.Second, time.Millisecond)
 }

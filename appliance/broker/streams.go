@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -10,16 +11,20 @@ import (
 )
 
 // Stream declares one stream: what it carries, what it may take, and what a
-// power cut costs.
+// power cut costs. Buckets would be listed the same way; there are none yet:
+// caches and limits live in memory.
 type Stream struct {
 	Name      string
 	Subjects  []string
 	Retention jetstream.RetentionPolicy
 	Discard   jetstream.DiscardPolicy
+	Storage   jetstream.StorageType
+	Replicas  int
 	MaxBytes  int64
 	MaxAge    time.Duration // 0: until consumed
 	MaxMsgs   int64
 	Window    time.Duration // in which a repeated message id is dropped
+	Sync      time.Duration // between two flushes to disk, the same for all
 	Lost      string        // what is lost if power fails now, in words
 }
 
@@ -41,14 +46,17 @@ func Table() []Stream {
 		// A full stream refuses: the job's row waits and the sweeper brings
 		// its id again. Discarding old ones would only hide the backlog.
 		Discard:  jetstream.DiscardNew,
+		Storage:  jetstream.FileStorage,
+		Replicas: 1,
 		MaxBytes: 64 << 20, // about 400 000 ids
 		MaxMsgs:  400_000,
 		Window:   2 * time.Minute,
+		Sync:     syncInterval,
 		Lost:     "nothing: ids of jobs whose rows are in Postgres; the sweeper sends them again",
 	}}
 }
 
-func (s Stream) config(replicas int) jetstream.StreamConfig {
+func (s Stream) config() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:       s.Name,
 		Subjects:   s.Subjects,
@@ -58,15 +66,15 @@ func (s Stream) config(replicas int) jetstream.StreamConfig {
 		MaxMsgs:    s.MaxMsgs,
 		MaxAge:     s.MaxAge,
 		Duplicates: s.Window,
-		Storage:    jetstream.FileStorage,
-		Replicas:   replicas,
+		Storage:    s.Storage,
+		Replicas:   s.Replicas,
 	}
 }
 
 // Print writes the table for people.
 func Print(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(out, "STREAM\tSUBJECTS\tBYTES\tAGE\tWHEN FULL\tSYNC\tLOST IF POWER FAILS NOW")
+	fmt.Fprintln(out, "STREAM\tSUBJECTS\tSTORAGE\tREPLICAS\tBYTES\tAGE\tWHEN FULL\tSYNC\tLOST IF POWER FAILS NOW")
 	for _, s := range Table() {
 		age := "until consumed"
 		if s.MaxAge > 0 {
@@ -76,7 +84,8 @@ func Print(w io.Writer) error {
 		if s.Discard == jetstream.DiscardOld {
 			full = "drops oldest"
 		}
-		fmt.Fprintf(out, "%s\t%v\t%d MiB\t%s\t%s\t%s\t%s\n", s.Name, s.Subjects, s.MaxBytes>>20, age, full, syncInterval, s.Lost)
+		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%d MiB\t%s\t%s\t%s\t%s\n",
+			s.Name, strings.Join(s.Subjects, " "), strings.ToLower(s.Storage.String()), s.Replicas, s.MaxBytes>>20, age, full, s.Sync, s.Lost)
 	}
 	return out.Flush()
 }

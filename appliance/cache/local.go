@@ -9,11 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
 )
 
@@ -52,7 +53,8 @@ type Options struct {
 // concurrent use.
 type Local[K Key, V any] struct {
 	name    string
-	entries *expirable.LRU[string, V]
+	entries *lru.Cache[string, kept[V]]
+	ttl     time.Duration
 	loads   singleflight.Group
 	bus     Bus
 	log     *slog.Logger
@@ -63,6 +65,12 @@ type Local[K Key, V any] struct {
 
 	mu     sync.Mutex
 	cancel func()
+}
+
+// kept is a value and when it is too old.
+type kept[V any] struct {
+	value V
+	until time.Time
 }
 
 type guard struct {
@@ -84,9 +92,15 @@ func NewLocal[K Key, V any](o Options) (*Local[K, V], error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	// Not the library's own expiry: that one keeps a goroutine for ever.
+	entries, err := lru.New[string, kept[V]](o.Size)
+	if err != nil {
+		return nil, fmt.Errorf("cache %s: %w", o.Name, err)
+	}
 	return &Local[K, V]{
 		name:    o.Name,
-		entries: expirable.NewLRU[string, V](o.Size, nil, o.TTL),
+		entries: entries,
+		ttl:     o.TTL,
 		bus:     o.Bus,
 		log:     o.Logger,
 	}, nil
@@ -127,8 +141,8 @@ func (c *Local[K, V]) Stop(context.Context) error {
 // the others.
 func (c *Local[K, V]) Get(ctx context.Context, key K, load func(ctx context.Context) (V, error)) (V, error) {
 	text := key.String()
-	if value, ok := c.entries.Get(text); ok {
-		return value, nil
+	if entry, ok := c.entries.Get(text); ok && time.Now().Before(entry.until) {
+		return entry.value, nil
 	}
 	type outcome struct{ value V }
 	result := c.loads.DoChan(text, func() (any, error) {
@@ -139,14 +153,14 @@ func (c *Local[K, V]) Get(ctx context.Context, key K, load func(ctx context.Cont
 
 		// The load serves everyone who waits, so the first caller's
 		// cancellation must not end it.
-		value, err := load(context.WithoutCancel(ctx))
+		value, err := c.call(context.WithoutCancel(ctx), load)
 		if err != nil {
 			return nil, err
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.generation == before {
-			c.entries.Add(text, value)
+			c.entries.Add(text, kept[V]{value, time.Now().Add(c.ttl)})
 		}
 		return outcome{value}, nil
 	})
@@ -160,6 +174,18 @@ func (c *Local[K, V]) Get(ctx context.Context, key K, load func(ctx context.Cont
 		}
 		return r.Val.(outcome).value, nil
 	}
+}
+
+// call runs load. A panic in it is an error for those who wait: the load runs
+// on a goroutine of its own, where nothing else would catch it.
+func (c *Local[K, V]) call(ctx context.Context, load func(ctx context.Context) (V, error)) (value V, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.log.ErrorContext(ctx, "a load panicked", "component", "cache", "cache", c.name, "stack", string(debug.Stack()))
+			err = fmt.Errorf("cache %s: load panicked: %v", c.name, cause)
+		}
+	}()
+	return load(ctx)
 }
 
 // Invalidate forgets key here at once and on every other node within

@@ -62,6 +62,39 @@ func TestErrorsAreNotKept(t *testing.T) {
 	require.Equal(t, "ok", value)
 }
 
+func TestPanicOfALoadIsAnError(t *testing.T) {
+	t.Parallel()
+	c := local(t, nil)
+	_, err := c.Get(t.Context(), 1, func(context.Context) (string, error) { panic("oops") })
+	require.ErrorContains(t, err, "oops")
+	value, err := c.Get(t.Context(), 1, func(context.Context) (string, error) { return "ok", nil })
+	require.NoError(t, err)
+	require.Equal(t, "ok", value)
+}
+
+func TestValuesExpireAndSizeIsBounded(t *testing.T) {
+	t.Parallel()
+	c, err := cache.NewLocal[cache.Text, int](cache.Options{Name: "short", TTL: time.Nanosecond, Size: 2})
+	require.NoError(t, err)
+	loads := 0
+	load := func(context.Context) (int, error) { loads++; return loads, nil }
+	for want := 1; want <= 3; want++ {
+		got, err := c.Get(t.Context(), "a", load)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "a nanosecond has passed")
+	}
+	c, err = cache.NewLocal[cache.Text, int](cache.Options{Name: "small", TTL: time.Hour, Size: 2})
+	require.NoError(t, err)
+	for _, key := range []cache.Text{"a", "b", "c"} {
+		_, err := c.Get(t.Context(), key, load)
+		require.NoError(t, err)
+	}
+	before := loads
+	_, err = c.Get(t.Context(), "a", load)
+	require.NoError(t, err)
+	require.Equal(t, before+1, loads, "the oldest fell out")
+}
+
 // An invalidation during a load must win: the load read the old row.
 func TestInvalidationDuringLoadIsNotLost(t *testing.T) {
 	t.Parallel()
@@ -104,4 +137,14 @@ func TestInvalidateReachesOtherCaches(t *testing.T) {
 		value, err := there.Get(t.Context(), 5, func(context.Context) (string, error) { return "new", nil })
 		return err == nil && value == "new"
 	}, 5*time.Second, time.Millisecond)
+}
+
+func BenchmarkGet(b *testing.B) {
+	c, err := cache.NewLocal[cache.ID, string](cache.Options{Name: "bench", TTL: time.Hour})
+	require.NoError(b, err)
+	load := func(context.Context) (string, error) { return "value", nil }
+	for b.Loop() {
+		_, err = c.Get(context.Background(), 1<<60, load)
+	}
+	require.NoError(b, err)
 }
