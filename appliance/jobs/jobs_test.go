@@ -249,10 +249,13 @@ func TestDeadProcessIsTakenOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	running, late := make(chan struct{}), make(chan struct{})
-	lost := make(chan error, 2)
-	var once sync.Once
+	lost := make(chan error, 1)
+	var runs atomic.Int64
 	require.NoError(t, jobs.Handle(r.engine, jobs.Policy{}, func(ctx context.Context, job *jobs.Job, _ noop) error {
-		once.Do(func() { close(running) })
+		if runs.Add(1) > 1 {
+			return nil // it may win the job again, with a claim of its own
+		}
+		close(running)
 		<-late
 		err := job.Complete(context.WithoutCancel(ctx), "late", nil)
 		lost <- err
@@ -360,55 +363,3 @@ func TestUrgentJobsGoFirst(t *testing.T) {
 type urgent struct{}
 
 func (urgent) Kind() string { return "test.urgent" }
-
-func TestListAndPurge(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	require.NoError(t, jobs.Handle(r.engine, jobs.Policy{Retain: time.Microsecond}, func(_ context.Context, _ *jobs.Job, args noop) error {
-		if args.N == 3 {
-			return jobs.Permanent(errors.New("three"))
-		}
-		return nil
-	}))
-	start(t, r.engine)
-	r.enqueueNoops(t, 5)
-	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 4 && r.count(t, jobs.Dead) == 1 }, 20*time.Second, 5*time.Millisecond)
-
-	first, err := r.engine.List(t.Context(), jobs.Filter{Most: 3})
-	require.NoError(t, err)
-	require.Len(t, first, 3)
-	rest, err := r.engine.List(t.Context(), jobs.Filter{Before: first[2].ID})
-	require.NoError(t, err)
-	require.Len(t, rest, 2)
-	dead, err := r.engine.List(t.Context(), jobs.Filter{State: jobs.Dead})
-	require.NoError(t, err)
-	require.Len(t, dead, 1)
-	require.Equal(t, "three", dead[0].Failures[0].Error)
-	none, err := r.engine.List(t.Context(), jobs.Filter{Kind: "test.other"})
-	require.NoError(t, err)
-	require.Empty(t, none)
-
-	n, err := r.engine.Purge(t.Context())
-	require.NoError(t, err)
-	require.EqualValues(t, 5, n)
-}
-
-func TestHealthNamesAQueueThatDoesNotConsume(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, nil)
-	require.NoError(t, jobs.Handle(r.engine, jobs.Policy{}, func(context.Context, *jobs.Job, noop) error { return nil }))
-	results, ready := r.health.Run(t.Context())
-	require.False(t, ready, "not started: %v", results)
-	start(t, r.engine)
-	_, ready = r.health.Run(t.Context())
-	require.True(t, ready)
-	// Without a broker no id comes, and the sweeper cannot help.
-	require.NoError(t, r.broker.Stop(t.Context()))
-	_, err := r.db.Pool.Exec(t.Context(), `INSERT INTO jobs (id, kind, queue, state, priority, args, retain, run_at)
-		VALUES ($1, 'test.noop', 'default', 'queued', 1, '{}', '1h', now() - interval '1 hour')`, uuid.New())
-	require.NoError(t, err)
-	jobs.QuietSince(r.engine, "default", time.Now().Add(-time.Hour))
-	results, ready = r.health.Run(t.Context())
-	require.False(t, ready)
-	require.Contains(t, results[0].Error, "queue default is alive but not consuming")
-}

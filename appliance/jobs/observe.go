@@ -2,8 +2,11 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,36 +21,81 @@ const (
 	scrapeTimeout = 3 * time.Second
 )
 
+// QueueInfo is how a queue of this process is doing. Times are zero for what
+// has not happened since Start.
+type QueueInfo struct {
+	Name        string        `json:"name"`
+	Concurrency int           `json:"concurrency"`
+	InFlight    int           `json:"in_flight"`           // claimed here and not ended
+	OldestAge   time.Duration `json:"oldest_age_ns"`       // of what waits on any node; 0: nothing waits
+	LastFetch   time.Time     `json:"last_fetch,omitzero"` // of an id from the stream
+	LastClaim   time.Time     `json:"last_claim,omitzero"` // of rows, whose ids are then acknowledged
+}
+
+// consuming reports whether the queue takes work, or has none to take or no
+// room for it.
+func (i QueueInfo) consuming() bool {
+	return i.OldestAge <= staleAge || time.Since(i.LastClaim) <= staleAge || i.InFlight >= i.Concurrency
+}
+
+// Queues tells how the queues of this process are doing, by name.
+func (e *Engine) Queues(ctx context.Context) ([]QueueInfo, error) {
+	names := slices.Sorted(maps.Keys(e.queues))
+	rows, err := e.sql.OldestWaiting(ctx, names)
+	if err != nil {
+		return nil, fmt.Errorf("jobs: read the queues: %w", err)
+	}
+	ages := map[string]time.Duration{}
+	for _, row := range rows {
+		ages[row.Queue] = max(0, time.Duration(row.Seconds*float64(time.Second)))
+	}
+	list := make([]QueueInfo, len(names))
+	for i, name := range names {
+		q := e.queues[name]
+		list[i] = QueueInfo{
+			Name: name, Concurrency: q.concurrency, InFlight: int(q.inFlight.Load()), OldestAge: ages[name],
+			LastFetch: moment(&q.lastFetch), LastClaim: moment(&q.lastClaim),
+		}
+	}
+	return list, nil
+}
+
+// moment reads unix nanoseconds; 0 is the zero time.
+func moment(nanos *atomic.Int64) time.Time {
+	if n := nanos.Load(); n != 0 {
+		return time.Unix(0, n).UTC()
+	}
+	return time.Time{}
+}
+
+// ago says how long ago t was, in words.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return time.Since(t).Round(time.Second).String() + " ago"
+}
+
 // check is the health check: alive and consuming.
 func (e *Engine) check(ctx context.Context) error {
 	e.mu.Lock()
 	started := e.state != nil
 	e.mu.Unlock()
 	if !started {
-		return fmt.Errorf("not running")
+		return errors.New("not running")
 	}
-	names := make([]string, 0, len(e.queues))
-	for name := range e.queues {
-		names = append(names, name)
-	}
-	rows, err := e.sql.OldestWaiting(ctx, names)
+	queues, err := e.Queues(ctx)
 	if err != nil {
-		return fmt.Errorf("read the queues: %w", err)
+		return err
 	}
-	var stuck []string
-	for _, row := range rows {
-		q := e.queues[row.Queue]
-		age := time.Duration(row.Seconds * float64(time.Second))
-		quiet := time.Since(time.Unix(0, q.lastClaim.Load()))
-		busy := q.inFlight.Load() >= int64(q.concurrency)
-		if age > staleAge && quiet > staleAge && !busy {
-			stuck = append(stuck, fmt.Sprintf("queue %s is alive but not consuming: its oldest job waits %s", row.Queue, age.Round(time.Second)))
+	var stuck []error
+	for _, q := range queues {
+		if !q.consuming() {
+			stuck = append(stuck, fmt.Errorf("queue %s is alive but not consuming: its oldest job waits %s, last fetch %s, last claim %s",
+				q.Name, q.OldestAge.Round(time.Second), ago(q.LastFetch), ago(q.LastClaim)))
 		}
 	}
-	if len(stuck) > 0 {
-		return fmt.Errorf("%s", strings.Join(stuck, "; "))
-	}
-	return nil
+	return errors.Join(stuck...)
 }
 
 type metrics struct {

@@ -67,7 +67,8 @@ type queue struct {
 	inFlight  atomic.Int64 // claimed and not ended
 	meanRun   atomic.Int64 // of recent runs, in nanoseconds
 	running   atomic.Bool  // between Start and Stop
-	lastClaim atomic.Int64 // unix nanoseconds
+	lastFetch atomic.Int64 // unix nanoseconds
+	lastClaim atomic.Int64
 }
 
 func newQueue(e *Engine, name string, concurrency int) *queue {
@@ -160,6 +161,7 @@ func (q *queue) fetch(ctx context.Context, level int) {
 				break
 			}
 			wait = retryFirst
+			q.lastFetch.Store(time.Now().UnixNano())
 			id, err := uuid.ParseBytes(message.Data())
 			if err != nil {
 				_ = message.Term()
