@@ -1,0 +1,125 @@
+// Package accounts knows who people are: their accounts, sessions, devices,
+// profiles, and who follows whom.
+//
+// A sign-in is a session: a family of refresh tokens of which one is current.
+// Ending it (logout, a reused old token, a new password, deactivation) voids
+// its access tokens too, on every node within milliseconds. What others may
+// see of an account leaves out its address, birth data and settings.
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"selflink/appliance/auth"
+	"selflink/appliance/cache"
+	"selflink/appliance/database"
+	"selflink/services/accounts/accountsdb"
+)
+
+const (
+	// cacheTTL bounds for how long a node that missed an invalidation still
+	// accepts an ended session or shows an old account.
+	cacheTTL = 30 * time.Second
+
+	// cachedAccounts and cachedSessions bound the memory of the caches, about
+	// 1 KiB an account and 200 bytes a session.
+	cachedAccounts = 20_000
+	cachedSessions = 40_000
+)
+
+// IDs makes ids that no other process makes. *snowflake.Generator is one.
+type IDs interface{ Next() int64 }
+
+// Deps are what the service needs. All but Bus, Clock, Log and Created are
+// required.
+type Deps struct {
+	DB        database.Pool
+	IDs       IDs
+	Tokens    *auth.Tokens
+	Passwords *auth.Passwords
+	Bus       cache.Bus        // nil: a single process
+	Log       *slog.Logger     // nil: silent
+	Clock     func() time.Time // time.Now
+	// Created runs in the transaction that makes an account, for what other
+	// services keep per account. An error undoes the account.
+	Created func(ctx context.Context, tx database.Tx, id int64) error
+}
+
+// Service keeps accounts. It is safe for concurrent use.
+type Service struct {
+	db        database.Pool
+	q         *accountsdb.Queries
+	ids       IDs
+	tokens    *auth.Tokens
+	passwords *auth.Passwords
+	log       *slog.Logger
+	clock     func() time.Time
+	created   func(ctx context.Context, tx database.Tx, id int64) error
+
+	accounts *cache.Local[cache.ID, account]
+	sessions *cache.Local[cache.Text, session]
+}
+
+// New makes the service. [Service.Start] joins its caches to the bus.
+func New(d Deps) (*Service, error) {
+	if d.DB == nil || d.IDs == nil || d.Tokens == nil || d.Passwords == nil {
+		return nil, errors.New("accounts: a database, ids, tokens and passwords are needed")
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Clock == nil {
+		d.Clock = time.Now
+	}
+	s := &Service{
+		db: d.DB, q: accountsdb.New(d.DB), ids: d.IDs, tokens: d.Tokens, passwords: d.Passwords,
+		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created,
+	}
+	var err error
+	s.accounts, err = cache.NewLocal[cache.ID, account](cache.Options{
+		Name: "accounts", Size: cachedAccounts, TTL: cacheTTL, Bus: d.Bus, Logger: d.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	s.sessions, err = cache.NewLocal[cache.Text, session](cache.Options{
+		Name: "sessions", Size: cachedSessions, TTL: cacheTTL, Bus: d.Bus, Logger: d.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
+	return s, nil
+}
+
+// Start makes the caches follow what other nodes change. Starting twice does
+// nothing.
+func (s *Service) Start(ctx context.Context) error {
+	if err := s.accounts.Start(ctx); err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	if err := s.sessions.Start(ctx); err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	return nil
+}
+
+// Stop ends what Start began. Stopping twice does nothing.
+func (s *Service) Stop(ctx context.Context) error {
+	return errors.Join(s.sessions.Stop(ctx), s.accounts.Stop(ctx))
+}
+
+// now is the time as Postgres can store it.
+func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
+
+// changed makes every node forget an account once tx has committed.
+func (s *Service) changed(tx database.Tx, ids ...int64) {
+	tx.AfterCommit(func() {
+		for _, id := range ids {
+			s.accounts.Invalidate(cache.ID(id))
+		}
+	})
+}
