@@ -17,9 +17,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Cost of a new password's hash: the setting that OWASP's Password Storage
-// Cheat Sheet names for Argon2id with the least memory besides its weaker
-// equals, "m=19456 (19 MiB), t=2, p=1".
+// Cost of a new password's hash: the minimum that OWASP's Password Storage
+// Cheat Sheet asks of Argon2id, 19 MiB of memory, two passes, one thread.
 const (
 	argonMemory  = 19456 // KiB
 	argonTime    = 2     // passes

@@ -19,7 +19,7 @@ WHERE u.id = @id;
 
 -- name: Credentials :one
 -- The account that an address means: written exactly so, else whatever its case.
-SELECT id, password, is_active FROM users
+SELECT id, password, is_active, tokens_after FROM users
 WHERE email = @email OR email_fold = @email_fold
 ORDER BY email = @email DESC LIMIT 1;
 
@@ -70,11 +70,20 @@ UPDATE users SET password = @password, tokens_after = @now::timestamptz, updated
 -- name: Deactivate :execrows
 UPDATE users SET is_active = false, tokens_after = @now::timestamptz, updated_at = @now WHERE id = @id;
 
--- name: InsertSession :exec
-WITH family AS (
-    INSERT INTO auth_sessions (id, user_id, created_at, expires_at) VALUES (@id, @user_id, @created_at, @expires_at)
+-- name: InsertSession :execrows
+-- Only while the account is as it was when its password was checked: whoever
+-- resets the password or deactivates waits for this, or this for them.
+WITH who AS (
+    SELECT u.id FROM users u
+    WHERE u.id = @user_id AND u.is_active AND u.tokens_after IS NOT DISTINCT FROM sqlc.narg(tokens_after)::timestamptz
+    FOR SHARE
+), family AS (
+    INSERT INTO auth_sessions (id, user_id, created_at, expires_at)
+    SELECT @id::uuid, who.id, @created_at::timestamptz, @expires_at::timestamptz FROM who
+    RETURNING auth_sessions.id
 )
-INSERT INTO auth_refresh_tokens (jti, session_id, issued_at, expires_at) VALUES (@jti, @id, @issued_at, @expires_at);
+INSERT INTO auth_refresh_tokens (jti, session_id, issued_at, expires_at)
+SELECT @jti::uuid, family.id, @issued_at::timestamptz, @expires_at::timestamptz FROM family;
 
 -- name: AdoptSession :exec
 INSERT INTO auth_sessions (id, user_id, created_at, expires_at) VALUES (@id, @user_id, @created_at, @expires_at);

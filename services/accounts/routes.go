@@ -2,14 +2,10 @@ package accounts
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 
 	"selflink/appliance/auth"
-	"selflink/appliance/database"
 	"selflink/appliance/httpapi"
-	"selflink/services/accounts/accountsdb"
 )
 
 // SignedIn is the answer to a registration or a login.
@@ -88,17 +84,17 @@ func (s *Service) registerAuth(api *httpapi.API) {
 		if err != nil {
 			return SignedIn{}, answer(err)
 		}
-		return s.signIn(ctx, id, "Registration successful.")
+		return s.signIn(ctx, id, nil, "Registration successful.")
 	})
 	httpapi.Handle(api, op("login", "Sign in."), func(ctx context.Context, in *body[credentials]) (SignedIn, error) {
 		if err := httpapi.Burst(ctx, "auth"); err != nil {
 			return SignedIn{}, err
 		}
-		id, err := s.checkLogin(ctx, in.Body)
+		c, err := s.checkLogin(ctx, in.Body)
 		if err != nil {
 			return SignedIn{}, answer(err)
 		}
-		return s.signIn(ctx, id, "Login successful.")
+		return s.signIn(ctx, c.ID, c.TokensAfter, "Login successful.")
 	})
 	httpapi.Handle(api, op("refresh", "Trade a refresh token for new tokens."), func(ctx context.Context, in *body[struct {
 		Refresh string `json:"refresh"`
@@ -125,78 +121,6 @@ func (s *Service) registerAuth(api *httpapi.API) {
 		Method: http.MethodGet, Path: "home/highlights/", ID: "home_highlights", Tag: "home", Summary: "Texts of the first screen.",
 		Access: httpapi.AccessPublic, OptionalSlash: true,
 	}, func(context.Context, *nothing) (Highlights, error) { return highlights(), nil })
-}
-
-// answer turns a full queue of passwords into 503.
-func answer(err error) error {
-	if errors.Is(err, auth.ErrBusy) {
-		return httpapi.Unavailable()
-	}
-	return err
-}
-
-// refused answers for a refresh token that does not serve: its inner message
-// is the detail.
-func refused(err error) error {
-	var bad *auth.TokenError
-	if !errors.As(err, &bad) {
-		return err
-	}
-	detail, code, token := bad.Unauthorized()
-	if token != "" {
-		return httpapi.Unauthorized(token, "token_not_valid")
-	}
-	return httpapi.Unauthorized(detail, code)
-}
-
-// checkLogin gives the account of an address and its password. Whatever is
-// wrong, the answer is the same and takes as long.
-func (s *Service) checkLogin(ctx context.Context, in credentials) (int64, error) {
-	email := normalEmail(in.Email)
-	// Without a row Check works on a decoy.
-	c, err := s.q.Credentials(ctx, accountsdb.CredentialsParams{Email: in.Email, EmailFold: foldEmail(email)})
-	if err != nil && !database.IsNoRows(err) {
-		return 0, fmt.Errorf("find credentials: %w", err)
-	}
-	ok, stale, err := s.passwords.Check(ctx, c.Password, in.Password)
-	if errors.Is(err, auth.ErrHash) {
-		s.log.Error("an account's stored password cannot be read", "user_id", c.ID)
-		ok, err = false, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	if !ok || !c.IsActive {
-		return 0, httpapi.NonField("Invalid credentials")
-	}
-	if stale {
-		s.upgrade(ctx, c, in.Password)
-	}
-	return c.ID, nil
-}
-
-// upgrade stores a password that matched an old hash in the new form. The
-// login does not depend on it: the next one tries again.
-func (s *Service) upgrade(ctx context.Context, c accountsdb.CredentialsRow, password string) {
-	hash, err := s.passwords.Hash(ctx, password)
-	if err == nil {
-		err = s.q.UpgradePassword(ctx, accountsdb.UpgradePasswordParams{ID: c.ID, Old: c.Password, Password: hash})
-	}
-	if err != nil {
-		s.log.Warn("an old password hash stays for now", "user_id", c.ID, "error", err)
-	}
-}
-
-func (s *Service) signIn(ctx context.Context, id int64, message string) (SignedIn, error) {
-	p, err := s.begin(ctx, s.db, id)
-	if err != nil {
-		return SignedIn{}, err
-	}
-	u, err := s.own(ctx, id)
-	if err != nil {
-		return SignedIn{}, err
-	}
-	return SignedIn{Token: p.Access, RefreshToken: p.Refresh, User: u, Message: message}, nil
 }
 
 // caller gives who calls an operation that asks for a user.

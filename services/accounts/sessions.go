@@ -54,17 +54,22 @@ func (s *Service) pair(user int64, family, access, refresh uuid.UUID, issued, at
 	return Pair{Access: a, Refresh: r}, err
 }
 
-// begin starts a session and signs its first tokens.
-func (s *Service) begin(ctx context.Context, db database.Querier, user int64) (Pair, error) {
+// begin starts a session and signs its first tokens, unless the account was
+// deactivated or its password reset since seen, which is its tokens_after when
+// the password was checked. Then it returns no tokens.
+func (s *Service) begin(ctx context.Context, user int64, seen *time.Time) (Pair, error) {
 	family, access, refresh := uuid.New(), uuid.New(), uuid.New()
 	now := s.now()
 	at := now.Truncate(time.Second)
 	_, life := s.tokens.Lives()
-	err := accountsdb.New(db).InsertSession(ctx, accountsdb.InsertSessionParams{
-		ID: family, UserID: user, CreatedAt: now, Jti: refresh, IssuedAt: at, ExpiresAt: at.Add(life),
+	n, err := s.q.InsertSession(ctx, accountsdb.InsertSessionParams{
+		ID: family, UserID: user, TokensAfter: seen, CreatedAt: now, Jti: refresh, IssuedAt: at, ExpiresAt: at.Add(life),
 	})
 	if err != nil {
 		return Pair{}, fmt.Errorf("begin session: %w", err)
+	}
+	if n == 0 {
+		return Pair{}, nil
 	}
 	return s.pair(user, family, access, refresh, at, at)
 }
@@ -271,7 +276,7 @@ func (s *Service) Caller(ctx context.Context, access string) (auth.Principal, er
 	}
 	p := auth.Principal{UserID: c.UserID, Staff: a.staff, Superuser: a.superuser}
 	if c.Session == uuid.Nil { // of the old backend
-		if !c.IssuedAt.After(a.tokensAfter) {
+		if !a.tokensAfter.IsZero() && !c.IssuedAt.After(a.tokensAfter) {
 			return auth.Principal{}, auth.ErrInvalid
 		}
 		return p, nil

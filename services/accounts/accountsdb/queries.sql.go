@@ -216,7 +216,7 @@ func (q *Queries) CountFollow(ctx context.Context, arg CountFollowParams) error 
 }
 
 const credentials = `-- name: Credentials :one
-SELECT id, password, is_active FROM users
+SELECT id, password, is_active, tokens_after FROM users
 WHERE email = $1 OR email_fold = $2
 ORDER BY email = $1 DESC LIMIT 1
 `
@@ -227,16 +227,22 @@ type CredentialsParams struct {
 }
 
 type CredentialsRow struct {
-	ID       int64
-	Password string
-	IsActive bool
+	ID          int64
+	Password    string
+	IsActive    bool
+	TokensAfter *time.Time
 }
 
 // The account that an address means: written exactly so, else whatever its case.
 func (q *Queries) Credentials(ctx context.Context, arg CredentialsParams) (CredentialsRow, error) {
 	row := q.db.QueryRow(ctx, credentials, arg.Email, arg.EmailFold)
 	var i CredentialsRow
-	err := row.Scan(&i.ID, &i.Password, &i.IsActive)
+	err := row.Scan(
+		&i.ID,
+		&i.Password,
+		&i.IsActive,
+		&i.TokensAfter,
+	)
 	return i, err
 }
 
@@ -516,32 +522,46 @@ func (q *Queries) Follow(ctx context.Context, arg FollowParams) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
-const insertSession = `-- name: InsertSession :exec
-WITH family AS (
-    INSERT INTO auth_sessions (id, user_id, created_at, expires_at) VALUES ($2, $5, $6, $4)
+const insertSession = `-- name: InsertSession :execrows
+WITH who AS (
+    SELECT u.id FROM users u
+    WHERE u.id = $4 AND u.is_active AND u.tokens_after IS NOT DISTINCT FROM $5::timestamptz
+    FOR SHARE
+), family AS (
+    INSERT INTO auth_sessions (id, user_id, created_at, expires_at)
+    SELECT $6::uuid, who.id, $7::timestamptz, $3::timestamptz FROM who
+    RETURNING auth_sessions.id
 )
-INSERT INTO auth_refresh_tokens (jti, session_id, issued_at, expires_at) VALUES ($1, $2, $3, $4)
+INSERT INTO auth_refresh_tokens (jti, session_id, issued_at, expires_at)
+SELECT $1::uuid, family.id, $2::timestamptz, $3::timestamptz FROM family
 `
 
 type InsertSessionParams struct {
-	Jti       uuid.UUID
-	ID        uuid.UUID
-	IssuedAt  time.Time
-	ExpiresAt time.Time
-	UserID    int64
-	CreatedAt time.Time
+	Jti         uuid.UUID
+	IssuedAt    time.Time
+	ExpiresAt   time.Time
+	UserID      int64
+	TokensAfter *time.Time
+	ID          uuid.UUID
+	CreatedAt   time.Time
 }
 
-func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) error {
-	_, err := q.db.Exec(ctx, insertSession,
+// Only while the account is as it was when its password was checked: whoever
+// resets the password or deactivates waits for this, or this for them.
+func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertSession,
 		arg.Jti,
-		arg.ID,
 		arg.IssuedAt,
 		arg.ExpiresAt,
 		arg.UserID,
+		arg.TokensAfter,
+		arg.ID,
 		arg.CreatedAt,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const insertToken = `-- name: InsertToken :exec
