@@ -198,6 +198,7 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	if s.cancelSub, err = e.broker.Subscribe(cancelSubject, e.onCancel); err != nil {
 		return fmt.Errorf("jobs: %w", err)
 	}
+	e.forgetSends()
 	e.state = s
 	s.completer.Go(func() { e.completeLoop(s) })
 	for _, q := range e.queues {
@@ -208,6 +209,19 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	s.loops.Go(func() { e.sweepLoop(looping) })
 	s.loops.Go(func() { e.beatLoop(looping, s) })
 	return nil
+}
+
+// forgetSends drops the ids that were enqueued while nothing dispatched: the
+// first sweep, which comes next, reads their rows and would send them twice.
+func (e *Engine) forgetSends() {
+	for {
+		select {
+		case <-e.sends:
+			continue
+		default:
+		}
+		return
+	}
 }
 
 // end releases every context of the lifetime.

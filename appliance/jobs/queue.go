@@ -24,6 +24,9 @@ const (
 	fetched = 512
 	ackWait = 30 * time.Second
 
+	// maxUnacked is how many ids of a level may be on their way to claims.
+	maxUnacked = 8 * fetched
+
 	// claimMost is the most jobs of one claim.
 	claimMost = 512
 
@@ -85,7 +88,7 @@ func (q *queue) open(ctx context.Context, js jetstream.JetStream) error {
 			FilterSubject: broker.JobsSubject(q.name, level),
 			AckPolicy:     jetstream.AckExplicitPolicy,
 			AckWait:       ackWait,
-			MaxAckPending: 8 * fetched,
+			MaxAckPending: maxUnacked,
 		})
 		if err != nil {
 			return fmt.Errorf("make consumer: %w", err)
@@ -140,43 +143,6 @@ func (q *queue) close(s *lifetime) {
 	}
 	close(q.ready)
 	q.engine.handBack(s, waiting, 0, false)
-}
-
-// fetch moves ids from the stream into memory.
-func (q *queue) fetch(ctx context.Context, level int) {
-	for wait := retryFirst; ctx.Err() == nil; wait = min(2*wait, retryMost) {
-		messages, err := q.consumers[level].Messages(jetstream.PullMaxMessages(fetched), jetstream.WithMessagesErrOnMissingHeartbeat(false))
-		if err != nil {
-			q.engine.log.Warn("fetch jobs", "queue", q.name, "error", err)
-			pause(ctx, wait)
-			continue
-		}
-		unhook := context.AfterFunc(ctx, messages.Stop)
-		for {
-			message, err := messages.Next()
-			if err != nil {
-				if ctx.Err() == nil {
-					q.engine.log.Warn("fetch jobs", "queue", q.name, "error", err)
-				}
-				break
-			}
-			wait = retryFirst
-			q.lastFetch.Store(time.Now().UnixNano())
-			id, err := uuid.ParseBytes(message.Data())
-			if err != nil {
-				_ = message.Term()
-				continue
-			}
-			select {
-			case q.ids[level] <- ticket{id, message}:
-			case <-ctx.Done():
-				_ = message.Nak()
-			}
-		}
-		unhook()
-		messages.Stop()
-		pause(ctx, wait)
-	}
 }
 
 // refuse gives ids that were fetched but not claimed back to the stream.
