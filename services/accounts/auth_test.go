@@ -374,18 +374,3 @@ func TestBurst(t *testing.T) {
 	wg.Wait()
 	require.Positive(t, refused)
 }
-
-// BenchmarkMe answers users/me/ without HTTP: what authentication and the
-// object cost.
-func BenchmarkMe(b *testing.B) {
-	r := newRig(b)
-	ann := r.join(b, "ann")
-	header := "Bearer " + ann.Access
-	b.ReportAllocs()
-	for b.Loop() {
-		p, err := r.svc.Authenticate(b.Context(), header)
-		if err != nil || p.UserID != ann.ID {
-			b.Fatal(err)
-		}
-	}
-}
