@@ -48,7 +48,7 @@ var (
 )
 
 // ErrBusy means that all cores were hashing passwords for the whole bounded
-// wait. The request is answered with 503.
+// wait, or that too many waited already. The request is answered with 503.
 var ErrBusy = errors.New("auth: too many passwords are being checked")
 
 // ErrHash is a stored password in a form that this package does not know.

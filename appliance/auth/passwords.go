@@ -39,6 +39,10 @@ const (
 	// takes tens of milliseconds, so a longer queue is an attack or a storm
 	// that waiting makes worse.
 	DefaultHashWait = 2 * time.Second
+
+	// waitersPerCore bounds the queue: a core hashes about 40 passwords a
+	// second, so those behind would not get their turn within the wait.
+	waitersPerCore = 100
 )
 
 // Unusable is what is stored for an account that no password opens.
@@ -54,8 +58,9 @@ type PasswordOptions struct {
 // Passwords hashes and checks passwords, as many at once as there are cores.
 // It is safe for concurrent use.
 type Passwords struct {
-	turns chan struct{}
-	wait  time.Duration
+	turns   chan struct{}
+	waiters chan struct{}
+	wait    time.Duration
 	// decoy is checked when there is no account, so that the answer takes as
 	// long as for one that exists.
 	decoy string
@@ -72,7 +77,9 @@ func NewPasswords(o PasswordOptions) (*Passwords, error) {
 	if o.Wait == 0 {
 		o.Wait = DefaultHashWait
 	}
-	p := &Passwords{turns: make(chan struct{}, o.Parallel), wait: o.Wait}
+	p := &Passwords{
+		turns: make(chan struct{}, o.Parallel), waiters: make(chan struct{}, o.Parallel*waitersPerCore), wait: o.Wait,
+	}
 	decoy, err := p.Hash(context.Background(), rand.Text())
 	if err != nil {
 		return nil, err
@@ -81,12 +88,18 @@ func NewPasswords(o PasswordOptions) (*Passwords, error) {
 	return p, nil
 }
 
-// take waits for a turn; free gives it back.
+// take waits for a turn, in a queue of bounded length; free gives it back.
 func (p *Passwords) take(ctx context.Context) error {
 	select {
 	case p.turns <- struct{}{}:
 		return nil
 	default:
+	}
+	select {
+	case p.waiters <- struct{}{}:
+		defer func() { <-p.waiters }()
+	default:
+		return ErrBusy
 	}
 	timer := time.NewTimer(p.wait)
 	defer timer.Stop()

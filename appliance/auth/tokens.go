@@ -169,16 +169,24 @@ func (t *Tokens) Verify(token string, want Type) (Claims, error) {
 	if c.UserID, ok = userID(r.UserID); !ok {
 		return Claims{}, ErrNoUser
 	}
-	var err error
-	if c.ID, err = uuid.Parse(*r.ID); err != nil {
-		return Claims{}, ErrInvalid
-	}
+	c.ID = tokenID(*r.ID)
 	if r.Session != "" {
+		var err error
 		if c.Session, err = uuid.Parse(r.Session); err != nil {
 			return Claims{}, ErrInvalid
 		}
 	}
 	return c, nil
+}
+
+// tokenID reads a jti. Ours are UUIDs; of a signed token that others minted
+// with our key any text serves, and always gives the same id.
+func tokenID(s string) uuid.UUID {
+	id, err := uuid.Parse(s)
+	if err != nil {
+		return uuid.NewSHA1(uuid.NameSpaceOID, []byte(s))
+	}
+	return id
 }
 
 // moment reads seconds since 1970, whole or with a fraction that is dropped.

@@ -102,7 +102,8 @@ WHERE t.jti = @jti
 FOR NO KEY UPDATE OF t, s;
 
 -- name: UserState :one
-SELECT is_active, tokens_after FROM users WHERE id = @id;
+-- Until the end of the transaction no password is reset and nobody deactivated.
+SELECT is_active, tokens_after FROM users WHERE id = @id FOR SHARE;
 
 -- name: Rotate :exec
 UPDATE auth_refresh_tokens SET rotated_at = @now::timestamptz, successor = @successor::uuid, access = @access::uuid WHERE jti = @jti;

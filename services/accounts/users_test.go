@@ -182,6 +182,9 @@ func TestPeople(t *testing.T) {
 		require.Equal(t, strings.Fields(whole)[1], back.handles(), ordering)
 	}
 
+	require.Equal(t, 200, ann.Do(t, "PATCH", me, `{"name":"Георгий"}`).Status)
+	require.Equal(t, "ann", list(ann.Client, "?q=ГЕОРГ").handles(), "case does not matter in other scripts either")
+
 	_, err := r.svc.Promote(t.Context(), "ann@example.com")
 	require.NoError(t, err)
 	staff := list(ann.Client, "?q=bob%40example.com")

@@ -1264,7 +1264,7 @@ func (q *Queries) UpsertDevice(ctx context.Context, arg UpsertDeviceParams) (Ups
 }
 
 const userState = `-- name: UserState :one
-SELECT is_active, tokens_after FROM users WHERE id = $1
+SELECT is_active, tokens_after FROM users WHERE id = $1 FOR SHARE
 `
 
 type UserStateRow struct {
@@ -1272,6 +1272,7 @@ type UserStateRow struct {
 	TokensAfter *time.Time
 }
 
+// Until the end of the transaction no password is reset and nobody deactivated.
 func (q *Queries) UserState(ctx context.Context, id int64) (UserStateRow, error) {
 	row := q.db.QueryRow(ctx, userState, id)
 	var i UserStateRow
