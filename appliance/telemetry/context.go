@@ -1,0 +1,32 @@
+package telemetry
+
+import "context"
+
+// The keys are types of their own, so no other package can set or read them.
+type (
+	requestKey struct{}
+	userKey    struct{}
+	jobKey     struct{}
+)
+
+// WithRequest returns a context whose log lines carry request_id.
+func WithRequest(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestKey{}, id)
+}
+
+// WithUser returns a context whose log lines carry user_id. It takes the id
+// rather than an account, so that nothing personal can slip in.
+func WithUser(ctx context.Context, id int64) context.Context {
+	return context.WithValue(ctx, userKey{}, id)
+}
+
+// WithJob returns a context whose log lines carry job_id.
+func WithJob(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, jobKey{}, id)
+}
+
+// RequestID is the id that [WithRequest] put into ctx, or nothing.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
+}
