@@ -97,8 +97,8 @@ func (l *loader) guardHosts() {
 	switch {
 	case !c.Loopback():
 		l.refuse("ALLOWED_HOSTS", text+" although others than this machine can connect", fix)
-	case len(c.TrustedProxies) > 0:
-		l.refuse("ALLOWED_HOSTS", text+" although a proxy is in front (TRUSTED_PROXIES)", fix)
+	case len(c.TrustedProxies) > 0: // the proxy may check the host itself, so this is no refusal
+		l.note(slog.LevelWarn, "ALLOWED_HOSTS", "ALLOWED_HOSTS "+text+" that a proxy in front (TRUSTED_PROXIES) lets through. "+fix)
 	default:
 		l.note(slog.LevelWarn, "ALLOWED_HOSTS", "ALLOWED_HOSTS "+text+"; only this machine can connect, so that is fine until a proxy is put in front. "+fix)
 	}
