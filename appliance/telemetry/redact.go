@@ -157,7 +157,7 @@ func verdict(key string) judgement {
 	switch name {
 	case "request", "request_body", "data", "body":
 		return null
-	case "response_body", "prompt", "content", "question", "reply", "answer", "payload", "form", "query_string", "raw_query",
+	case "response_body", "message", "text", "prompt", "content", "question", "reply", "answer", "payload", "form", "query_string", "raw_query",
 		"email", "phone", "birth_date", "birth_time", "birth_place", "dsn", "session", "passphrase", "headers":
 		return blank
 	}

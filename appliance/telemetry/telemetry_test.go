@@ -93,7 +93,7 @@ func TestLevels(t *testing.T) {
 	log, err := NewLogger(Options{Out: &out, Level: slog.LevelError, App: slog.LevelInfo, Request: slog.LevelWarn})
 	require.NoError(t, err)
 	for component, least := range map[string]slog.Level{
-		"": slog.LevelError, "database": slog.LevelError, "mentor": slog.LevelInfo, "http": slog.LevelWarn,
+		"": slog.LevelError, "database": slog.LevelError, "postgres": slog.LevelError, "pgbouncer": slog.LevelError, "mentor": slog.LevelInfo, "http": slog.LevelWarn,
 	} {
 		l := log
 		if component != "" {
@@ -150,6 +150,7 @@ func TestSecretsNeverAppear(t *testing.T) {
 	require.NoError(t, err)
 	shapes := map[string][]any{
 		"by name":        {"password", secret},
+		"what was said":  {"text", secret, "message", secret, "prompt", secret, "reply", secret},
 		"camel case":     {"newPassword", secret},
 		"header name":    {"X-LLM-Key", secret},
 		"api key":        {"openai_api_key", secret},
