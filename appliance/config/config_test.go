@@ -430,7 +430,7 @@ func TestEnvFileProblems(t *testing.T) {
 	require.Contains(t, text, "line 2")
 	require.Contains(t, text, "line 4")
 	require.NotContains(t, text, "hunter2")
-	require.Contains(t, notesOf(r), "nothing is put in place")
+	require.Contains(t, notesOf(r), "taken as it is written")
 	require.Contains(t, notesOf(r), "everybody on this machine can read")
 	require.Contains(t, notesOf(r), "TROTTLE_IP_RATE is not a setting: did you mean THROTTLE_IP_RATE?")
 	_, _, err = Load(Sources{Environ: []string{"SELFLINK_ENV_FILE=/nowhere/env", "SELFLINK_DATA_DIR=" + root}, Root: root})

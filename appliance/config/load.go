@@ -135,9 +135,6 @@ func (l *loader) readLayers() {
 			l.note(slog.LevelWarn, e.Key, fmt.Sprintf("%s is set twice in %s: the one in line %d counts", e.Key, file, e.Line))
 		}
 		if e.Literal {
-			l.note(slog.LevelWarn, e.Key, fmt.Sprintf("%s in %s line %d: nothing is put in place of ${…}; single quotes say that this is meant", e.Key, file, e.Line))
-		}
-		if e.Literal {
 			l.note(slog.LevelWarn, e.Key, fmt.Sprintf("%s in line %d of %s is taken as it is written: variables are not put in. Single quotes around the value say that this is meant", e.Key, e.Line, file))
 		}
 		values[e.Key] = found{e.Value, fmt.Sprintf("%s line %d", file, e.Line)}
