@@ -93,8 +93,8 @@ func (Result[T]) bodyType() reflect.Type         { return reflect.TypeFor[T]() }
 // Opt allows null only with the tag); text must not be blank unless tagged
 // blank:"true"; max:"120" and min:"8" bound characters of text, items of
 // lists and values of numbers; format:"email|url|date|time|uuid" and
-// enum:"a,b" bound text; trim:"false" keeps outer whitespace. Opt makes a
-// field optional. json.RawMessage takes any JSON. File takes an upload. Fields
+// enum:"a,b" bound text; trim:"false" keeps outer whitespace; strict:"true"
+// takes no number for a text. Opt makes a field optional. json.RawMessage takes any JSON. File takes an upload. Fields
 // of Body that the client adds on its own are ignored. A Body of
 // json.RawMessage takes any document, one of []byte the raw bytes of any
 // media type. All problems are answered at once, in the order of declaration.

@@ -39,6 +39,7 @@ type rules struct {
 	null     bool
 	blank    bool
 	trim     bool
+	strict   bool // strict:"true": numbers are no text
 	nonEmpty bool // of lists: empty:"false"
 	max, min *int64
 	format   string
@@ -58,7 +59,7 @@ func parseRules(f reflect.StructField) (rules, error) {
 		fallback: f.Tag.Get("default"),
 		doc:      f.Tag.Get("doc"),
 	}
-	for tag, dst := range map[string]*bool{"optional": &r.optional, "null": &r.null, "blank": &r.blank} {
+	for tag, dst := range map[string]*bool{"optional": &r.optional, "null": &r.null, "blank": &r.blank, "strict": &r.strict} {
 		switch f.Tag.Get(tag) {
 		case "":
 		case "true":

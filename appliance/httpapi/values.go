@@ -86,7 +86,7 @@ type decoder func(v value, dst reflect.Value) problem
 func decodeText(r rules) decoder {
 	return func(v value, dst reflect.Value) problem {
 		s, ok := v.scalar()
-		if !ok {
+		if !ok || r.strict && v.kind == fromJSON && v.json.Kind() != jsondoc.String {
 			return say(msgString)
 		}
 		if r.trim {

@@ -1,0 +1,363 @@
+-- Questions and answers of chats, streams and background jobs. A line of
+-- history is a message's role, a line feed, and its text; newest first.
+
+-- AskChat finds or opens the session that a chat goes on with, stores the
+-- question, and gives the last messages before it, in one statement: it is
+-- the hot path. When the same was asked through a stream a moment ago, nothing
+-- is stored and that question comes back.
+-- name: AskChat :one
+WITH joined AS (
+    SELECT st.question_id, st.session_id FROM mentor_streams st
+    WHERE st.user_id = @user_id AND st.fingerprint = @fingerprint
+      AND st.asked_at > clock_timestamp() - make_interval(secs => @joinable_seconds::float8)
+), found AS (
+    SELECT s.id FROM mentor_sessions s
+    WHERE s.user_id = @user_id AND s.mode = @mode::text AND s.language = @language::text AND s.active AND s.origin <> 'journal'
+    ORDER BY s.started_at DESC, s.id DESC LIMIT 1
+), opened AS (
+    INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
+    SELECT @session_id::bigint, @user_id::bigint, @mode::text, @language::text, 'chat'
+    WHERE NOT EXISTS (SELECT FROM found) AND NOT EXISTS (SELECT FROM joined)
+    ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
+    RETURNING id
+), current AS (
+    SELECT found.id FROM found UNION ALL SELECT opened.id FROM opened
+), asked AS (
+    INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id)
+    SELECT @question_id::bigint, current.id, @user_id::bigint, 'user', @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid
+    FROM current WHERE NOT EXISTS (SELECT FROM joined)
+    RETURNING id, session_id
+), question AS (
+    SELECT joined.question_id AS id, joined.session_id FROM joined
+    UNION ALL SELECT asked.id, asked.session_id FROM asked
+)
+SELECT question.id::bigint AS question_id, question.session_id::bigint AS session_id,
+    ARRAY(
+        SELECT m.role || E'\n' || m.content FROM mentor_messages m
+        WHERE m.session_id = question.session_id
+        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
+    )::text[] AS history
+FROM question;
+
+-- AskStream is AskChat for a question asked through a stream. It gives no row
+-- when the same question was asked a moment ago.
+-- name: AskStream :one
+WITH found AS (
+    SELECT s.id FROM mentor_sessions s
+    WHERE s.user_id = @user_id AND s.mode = @mode::text AND s.language = @language::text AND s.active AND s.origin <> 'journal'
+    ORDER BY s.started_at DESC, s.id DESC LIMIT 1
+), opened AS (
+    INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
+    SELECT @session_id::bigint, @user_id::bigint, @mode::text, @language::text, 'chat'
+    WHERE NOT EXISTS (SELECT FROM found)
+    ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
+    RETURNING id
+), current AS (
+    SELECT found.id FROM found UNION ALL SELECT opened.id FROM opened
+), claim AS (
+    INSERT INTO mentor_streams AS st (user_id, fingerprint, question_id, session_id)
+    SELECT @user_id::bigint, @fingerprint::bytea, @question_id::bigint, current.id FROM current
+    ON CONFLICT (user_id, fingerprint) DO UPDATE
+        SET question_id = excluded.question_id, session_id = excluded.session_id, asked_at = clock_timestamp()
+        WHERE st.asked_at <= clock_timestamp() - make_interval(secs => @joinable_seconds::float8)
+    RETURNING question_id, session_id
+), asked AS (
+    INSERT INTO mentor_messages (id, session_id, user_id, role, content)
+    SELECT claim.question_id, claim.session_id, @user_id::bigint, 'user', @content::text FROM claim
+    RETURNING id
+)
+SELECT claim.session_id,
+    ARRAY(
+        SELECT m.role || E'\n' || m.content FROM mentor_messages m
+        WHERE m.session_id = claim.session_id
+        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
+    )::text[] AS history
+FROM claim;
+
+-- name: StreamQuestion :one
+SELECT st.question_id, st.session_id FROM mentor_streams st
+WHERE st.user_id = @user_id AND st.fingerprint = @fingerprint;
+
+-- TouchStream lets the moment in which a question can be joined begin with its
+-- answer.
+-- name: TouchStream :exec
+UPDATE mentor_streams SET asked_at = clock_timestamp()
+WHERE user_id = @user_id AND fingerprint = @fingerprint AND question_id = @question_id;
+
+-- Question gives what is needed to answer it again, and its answer if it has
+-- one.
+-- name: Question :one
+SELECT q.id, q.session_id, q.user_id, q.content, q.task_id, s.mode, s.language,
+    a.id AS answer_id, a.content AS answer,
+    ARRAY(
+        SELECT m.role || E'\n' || m.content FROM mentor_messages m
+        WHERE m.session_id = q.session_id AND (m.created_at, m.id) < (q.created_at, q.id)
+        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
+    )::text[] AS history
+FROM mentor_messages q
+JOIN mentor_sessions s ON s.id = q.session_id
+LEFT JOIN mentor_messages a ON a.request_id = q.id AND a.task_version = @task_version::text
+WHERE q.id = @id;
+
+-- SetTask gives a question a task unless it has one.
+-- name: SetTask :one
+UPDATE mentor_messages SET
+    task_id = coalesce(task_id, @task_id::uuid),
+    meta = CASE WHEN task_id IS NULL THEN @meta::jsonb ELSE meta END,
+    updated_at = clock_timestamp()
+WHERE id = @id RETURNING task_id;
+
+-- StoreAnswer stores the answer to a question unless it has one or is gone.
+-- name: StoreAnswer :one
+INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id, request_id, task_version)
+SELECT @id::bigint, q.session_id, q.user_id, @role::text, @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, q.id, @task_version::text
+FROM mentor_messages q WHERE q.id = @request_id
+ON CONFLICT (request_id, task_version) WHERE request_id IS NOT NULL DO NOTHING
+RETURNING id;
+
+-- name: Answer :one
+SELECT a.id, a.content FROM mentor_messages a
+WHERE a.request_id = @request_id::bigint AND a.task_version = @task_version::text;
+
+-- TaskStatus finds the question of a task and, if there is one, its answer.
+-- name: TaskStatus :one
+SELECT s.id AS session_id, s.mode, s.date, s.metadata,
+    a.id AS answer_id, a.role, a.content, a.meta, a.created_at AS answered_at
+FROM mentor_messages q
+JOIN mentor_sessions s ON s.id = q.session_id
+LEFT JOIN mentor_messages a ON a.request_id = q.id
+WHERE q.task_id = @task_id::uuid AND q.user_id = @user_id AND q.role = 'user'
+ORDER BY q.id DESC, a.id DESC NULLS LAST LIMIT 1;
+
+-- The journal.
+
+-- AskJournal finds or opens the journal of a day, stores an entry, and gives
+-- the last messages before it: of the day, and for a new day of the days
+-- before.
+-- name: AskJournal :one
+WITH opened AS (
+    INSERT INTO mentor_sessions (id, user_id, mode, language, origin, date, question)
+    VALUES (@session_id, @user_id, 'daily', sqlc.narg(language)::text, 'journal', @day::date, @content::text)
+    ON CONFLICT (user_id, date) WHERE origin = 'journal' DO UPDATE SET updated_at = clock_timestamp()
+    RETURNING id, (xmax = 0) AS fresh
+), asked AS (
+    INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id)
+    SELECT @question_id::bigint, opened.id, @user_id::bigint, 'user', @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid
+    FROM opened RETURNING id
+)
+SELECT opened.id AS session_id,
+    ARRAY(
+        SELECT m.role || E'\n' || m.content FROM mentor_messages m
+        WHERE m.session_id = opened.id
+        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
+    )::text[] AS history,
+    ARRAY(
+        SELECT m.role || E'\n' || m.content FROM mentor_messages m
+        WHERE opened.fresh AND m.session_id IN (
+            SELECT j.id FROM mentor_sessions j
+            WHERE j.user_id = @user_id AND j.origin = 'journal' ORDER BY j.date DESC LIMIT @most
+        )
+        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
+    )::text[] AS elsewhere
+FROM opened;
+
+-- JournalBefore gives the last messages before an entry, as AskJournal does.
+-- name: JournalBefore :many
+SELECT (m.role || E'\n' || m.content)::text AS line FROM mentor_messages q
+JOIN mentor_messages m ON (m.created_at, m.id) < (q.created_at, q.id)
+WHERE q.id = @question_id AND m.session_id IN (
+    SELECT j.id FROM mentor_sessions j
+    WHERE j.user_id = q.user_id AND j.origin = 'journal' ORDER BY j.date DESC LIMIT @most
+)
+ORDER BY m.created_at DESC, m.id DESC LIMIT @most;
+
+-- StoreReflection shows an entry and its answer as the day's, when the answer
+-- was stored.
+-- name: StoreReflection :exec
+UPDATE mentor_sessions SET question = @question, answer = @answer, language = sqlc.narg(language)::text, updated_at = clock_timestamp()
+WHERE id = @id;
+
+-- name: Journals :many
+SELECT id, date, left(question, 120)::text AS entry, left(answer, 120)::text AS reply FROM mentor_sessions
+WHERE user_id = @user_id AND origin = 'journal' ORDER BY date DESC LIMIT @most;
+
+-- name: Journal :one
+SELECT id, date, language, question, answer FROM mentor_sessions
+WHERE id = @id AND user_id = @user_id AND mode = 'daily';
+
+-- name: JournalMessages :many
+SELECT id, role, content, created_at FROM mentor_messages
+WHERE session_id = @session_id ORDER BY created_at, id;
+
+-- Sessions asked at once, and the memory that they leave.
+
+-- name: OpenAsked :one
+INSERT INTO mentor_sessions (id, user_id, mode, language, origin, question, sentiment)
+VALUES (@id, @user_id, 'daily_mentor', 'en', 'ask', @question, @sentiment)
+RETURNING created_at;
+
+-- name: AnswerAsked :exec
+UPDATE mentor_sessions SET answer = @answer, updated_at = clock_timestamp() WHERE id = @id;
+
+-- name: Memory :one
+SELECT notes, last_summary FROM mentor_memories WHERE user_id = @user_id;
+
+-- LockMemory makes a memory if there is none and keeps others from it.
+-- name: LockMemory :one
+INSERT INTO mentor_memories (user_id) VALUES (@user_id)
+ON CONFLICT (user_id) DO UPDATE SET updated_at = mentor_memories.updated_at
+RETURNING notes;
+
+-- name: StoreMemory :exec
+UPDATE mentor_memories SET notes = @notes, last_summary = @last_summary, oldest_at = @oldest_at, updated_at = clock_timestamp()
+WHERE user_id = @user_id;
+
+-- name: Session :one
+SELECT id, question, answer, sentiment, created_at FROM mentor_sessions WHERE id = @id AND user_id = @user_id;
+
+-- name: SessionsDown :many
+SELECT id, question, answer, sentiment, created_at FROM mentor_sessions
+WHERE user_id = @user_id AND (created_at, id) < (@at::timestamptz, @after::bigint)
+ORDER BY created_at DESC, id DESC LIMIT @most;
+
+-- name: SessionsUp :many
+SELECT id, question, answer, sentiment, created_at FROM mentor_sessions
+WHERE user_id = @user_id AND (created_at, id) > (@at::timestamptz, @after::bigint)
+ORDER BY created_at, id LIMIT @most;
+
+-- name: MessagesDown :many
+SELECT id, session_id, role, content, meta, created_at FROM mentor_messages
+WHERE user_id = @user_id AND (created_at, id) < (@at::timestamptz, @after::bigint)
+ORDER BY created_at DESC, id DESC LIMIT @most;
+
+-- name: MessagesUp :many
+SELECT id, session_id, role, content, meta, created_at FROM mentor_messages
+WHERE user_id = @user_id AND (created_at, id) > (@at::timestamptz, @after::bigint)
+ORDER BY created_at, id LIMIT @most;
+
+-- Tasks.
+
+-- name: AddTask :one
+INSERT INTO mentor_tasks (id, user_id, task, due_date, status) VALUES (@id, @user_id, @task, @due_date, @status)
+RETURNING id, task, due_date, status, created_at, updated_at;
+
+-- name: Task :one
+SELECT id, task, due_date, status, created_at, updated_at FROM mentor_tasks WHERE id = @id AND user_id = @user_id;
+
+-- A suggestion that is moved to another day is no longer that day's.
+-- name: ChangeTask :one
+UPDATE mentor_tasks SET
+    task = coalesce(sqlc.narg(task)::text, task),
+    due_date = coalesce(sqlc.narg(due_date)::date, due_date),
+    status = coalesce(sqlc.narg(status)::text, status),
+    suggested = suggested AND coalesce(sqlc.narg(due_date)::date = due_date, true),
+    updated_at = clock_timestamp()
+WHERE id = @id AND user_id = @user_id
+RETURNING id, task, due_date, status, created_at, updated_at;
+
+-- name: DeleteTask :execrows
+DELETE FROM mentor_tasks WHERE id = @id AND user_id = @user_id;
+
+-- name: TaskOfDay :one
+SELECT id, task, due_date, status, created_at, updated_at FROM mentor_tasks
+WHERE user_id = @user_id AND due_date = @day::date ORDER BY created_at DESC, id DESC LIMIT 1;
+
+-- name: SuggestTask :one
+INSERT INTO mentor_tasks (id, user_id, task, due_date, suggested) VALUES (@id, @user_id, @task, @day::date, true)
+ON CONFLICT (user_id, due_date) WHERE suggested DO UPDATE SET suggested = true
+RETURNING id, task, due_date, status, created_at, updated_at;
+
+-- name: TasksDown :many
+SELECT id, task, due_date, status, created_at, updated_at FROM mentor_tasks
+WHERE user_id = @user_id AND (created_at, id) < (@at::timestamptz, @after::bigint)
+ORDER BY created_at DESC, id DESC LIMIT @most;
+
+-- name: TasksUp :many
+SELECT id, task, due_date, status, created_at, updated_at FROM mentor_tasks
+WHERE user_id = @user_id AND (created_at, id) > (@at::timestamptz, @after::bigint)
+ORDER BY created_at, id LIMIT @most;
+
+-- Profiles.
+
+-- name: Profile :one
+SELECT id, tone, level, preferences, created_at FROM mentor_profiles WHERE user_id = @user_id;
+
+-- name: SetProfile :one
+INSERT INTO mentor_profiles (id, user_id, tone, level, preferences)
+VALUES (@id, @user_id, coalesce(sqlc.narg(tone)::text, 'gentle'), coalesce(sqlc.narg(level)::text, 'basic'), coalesce(sqlc.narg(preferences)::jsonb, '{}'))
+ON CONFLICT (user_id) DO UPDATE SET
+    tone = coalesce(sqlc.narg(tone)::text, mentor_profiles.tone),
+    level = coalesce(sqlc.narg(level)::text, mentor_profiles.level),
+    preferences = coalesce(sqlc.narg(preferences)::jsonb, mentor_profiles.preferences),
+    updated_at = clock_timestamp()
+RETURNING id, tone, level, preferences;
+
+-- name: ChangeProfile :one
+UPDATE mentor_profiles SET
+    tone = coalesce(sqlc.narg(tone)::text, tone),
+    level = coalesce(sqlc.narg(level)::text, level),
+    preferences = coalesce(sqlc.narg(preferences)::jsonb, preferences),
+    updated_at = clock_timestamp()
+WHERE id = @id AND user_id = @user_id
+RETURNING id, tone, level, preferences;
+
+-- name: DeleteProfile :execrows
+DELETE FROM mentor_profiles WHERE id = @id AND user_id = @user_id;
+
+-- Retention. Each statement deletes a batch and adds it to the day's count.
+
+-- name: PurgeMessages :one
+WITH gone AS (
+    DELETE FROM mentor_messages WHERE id IN (
+        SELECT m.id FROM mentor_messages m WHERE m.created_at < @before::timestamptz LIMIT @most
+    ) RETURNING id
+), counted AS (
+    INSERT INTO mentor_purges AS p (day, messages, sessions)
+    SELECT current_date, count(*), 0 FROM gone HAVING count(*) > 0
+    ON CONFLICT (day) DO UPDATE SET messages = p.messages + excluded.messages
+)
+SELECT count(*) FROM gone;
+
+-- A session whose last message is gone goes too. One that gets a message at
+-- this moment is locked by it and skipped.
+-- name: PurgeSessions :one
+WITH gone AS (
+    DELETE FROM mentor_sessions WHERE id IN (
+        SELECT s.id FROM mentor_sessions s
+        WHERE s.updated_at < @before::timestamptz
+          AND NOT EXISTS (SELECT FROM mentor_messages m WHERE m.session_id = s.id)
+        LIMIT @most FOR UPDATE SKIP LOCKED
+    ) RETURNING id
+), counted AS (
+    INSERT INTO mentor_purges AS p (day, messages, sessions)
+    SELECT current_date, 0, count(*) FROM gone HAVING count(*) > 0
+    ON CONFLICT (day) DO UPDATE SET sessions = p.sessions + excluded.sessions
+)
+SELECT count(*) FROM gone;
+
+-- name: PurgeStreams :exec
+DELETE FROM mentor_streams WHERE asked_at < clock_timestamp() - interval '1 hour';
+
+-- name: OldMemories :many
+SELECT user_id, notes FROM mentor_memories WHERE oldest_at < @before::timestamptz
+ORDER BY oldest_at LIMIT @most FOR UPDATE SKIP LOCKED;
+
+-- name: DeleteMemory :exec
+DELETE FROM mentor_memories WHERE user_id = @user_id;
+
+-- Everything of one user.
+
+-- name: ForgetMessages :exec
+DELETE FROM mentor_messages WHERE user_id = @user_id;
+
+-- name: ForgetSessions :exec
+DELETE FROM mentor_sessions WHERE user_id = @user_id;
+
+-- name: ForgetStreams :exec
+DELETE FROM mentor_streams WHERE user_id = @user_id;
+
+-- name: ForgetTasks :exec
+DELETE FROM mentor_tasks WHERE user_id = @user_id;
+
+-- name: ForgetProfile :exec
+DELETE FROM mentor_profiles WHERE user_id = @user_id;

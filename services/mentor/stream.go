@@ -1,0 +1,247 @@
+package mentor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/gofiber/fiber/v2"
+
+	"selflink/appliance/auth"
+	"selflink/appliance/database"
+	"selflink/appliance/httpapi"
+	"selflink/appliance/llm"
+	"selflink/services/mentor/mentordb"
+)
+
+// streamIn is a question in an address.
+type streamIn struct {
+	Message  string `query:"message" doc:"The question, at most 4096 characters."`
+	Mode     string `query:"mode" doc:"daily_mentor when missing."`
+	Language string `query:"language" doc:"en when missing."`
+}
+
+// stream answers a question as server-sent events (contract 02 §4).
+//
+// The shipped client asks the same question again and again, and then by POST.
+// So a question is identified by user, mode, language and text: whoever asks
+// it while it is being answered joins that generation, and within a minute
+// after gets the stored answer.
+func (s *Service) stream(c *fiber.Ctx, in *streamIn) error {
+	ctx := c.UserContext()
+	who, _ := auth.From(ctx)
+	q, problem := chatBody{Message: in.Message, Mode: in.Mode, Language: in.Language}.input(who.UserID)
+	switch {
+	case problem != "":
+		return refuse(c, http.StatusBadRequest, problem)
+	case utf8.RuneCountInString(q.mode) > 32:
+		return refuse(c, http.StatusBadRequest, "Mode is too long: 32 characters at most.")
+	case utf8.RuneCountInString(q.language) > 8:
+		return refuse(c, http.StatusBadRequest, "Language is too long: 8 characters at most.")
+	}
+	if err := httpapi.Burst(ctx, "mentor"); err != nil {
+		return refuse(c, http.StatusTooManyRequests, "Rate limit exceeded.")
+	}
+	if c.Method() == http.MethodHead { // nobody would read an answer
+		c.Set(fiber.HeaderContentType, "text/event-stream")
+		c.Set(fiber.HeaderCacheControl, "no-cache")
+		c.Set("X-Accel-Buffering", "no")
+		return nil
+	}
+	if g := s.generations.known(q.key()); g != nil {
+		return s.serve(c, q, g)
+	}
+	asked, err := s.askStream(ctx, q)
+	if err != nil {
+		return err
+	}
+	g, err := s.generations.join(q.key(), asked.id, asked.session, func(ctx context.Context, g *generation) (answer, error) {
+		return s.answerStream(ctx, g, asked)
+	})
+	if err != nil {
+		return httpapi.Unavailable()
+	}
+	return s.serve(c, q, g)
+}
+
+// serve follows g, which the caller has joined, for one client.
+func (s *Service) serve(c *fiber.Ctx, q chatInput, g *generation) error {
+	err := httpapi.ServeEvents(c, func(ctx context.Context, w *httpapi.EventWriter) error {
+		defer s.generations.leave(g)
+		e := newEvents()
+		if err := w.Data(e.start(g.session, q.mode)); err != nil {
+			return err
+		}
+		err := g.follow(ctx, s.FrameInterval, func(text string) error { return w.Data(e.token(text)) })
+		switch {
+		case err == nil:
+			return w.Data(e.end(g.session))
+		case errors.Is(err, httpapi.ErrStreamEnded):
+			return err
+		default:
+			return w.Data(e.failure(streamProblem(err)))
+		}
+	})
+	if err != nil {
+		s.generations.leave(g)
+	}
+	return err
+}
+
+// streamProblem is how a failure shows in a stream.
+func streamProblem(err error) string {
+	switch {
+	case errors.Is(err, llm.ErrModelTimeout):
+		return msgTimedOut
+	case errors.Is(err, llm.ErrModelDown):
+		return msgModelDown
+	default:
+		return msgStreamFail
+	}
+}
+
+// askedStream is a question of a stream: new, with what was said before it, or
+// one that was asked a moment ago.
+type askedStream struct {
+	question
+	again bool
+}
+
+// askStream stores a question unless it was asked a moment ago.
+func (s *Service) askStream(ctx context.Context, in chatInput) (askedStream, error) {
+	print := in.fingerprint()
+	params := mentordb.AskStreamParams{
+		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: print[:],
+		JoinableSeconds: joinable.Seconds(), SessionID: s.IDs.Next(), QuestionID: s.IDs.Next(), Most: chatHistory,
+	}
+	row, err := s.q.AskStream(ctx, params)
+	if isGone(err) {
+		row, err = s.q.AskStream(ctx, params)
+	}
+	out := askedStream{question: question{
+		id: params.QuestionID, session: row.SessionID, user: in.user,
+		mode: in.mode, language: in.language, text: in.text, history: row.History,
+	}}
+	if database.IsNoRows(err) {
+		old, oldErr := s.q.StreamQuestion(ctx, mentordb.StreamQuestionParams{UserID: in.user, Fingerprint: print[:]})
+		if oldErr != nil {
+			return askedStream{}, fmt.Errorf("find question: %w", oldErr)
+		}
+		out.id, out.session, out.again = old.QuestionID, old.SessionID, true
+		return out, nil
+	}
+	if err != nil {
+		return askedStream{}, fmt.Errorf("store question: %w", err)
+	}
+	return out, nil
+}
+
+// answerStream is the work of a generation: it runs the model, or takes the
+// answer that is there, and stores it before anybody hears of the end.
+func (s *Service) answerStream(ctx context.Context, g *generation, q askedStream) (answer, error) {
+	a, err := s.streamAnswer(ctx, g, q)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, llm.ErrModelDown) {
+		s.Log.LogAttrs(ctx, slog.LevelError, "stream failed", slog.Int64("user_id", q.user), slog.String("error", err.Error()))
+	}
+	return a, err
+}
+
+func (s *Service) streamAnswer(ctx context.Context, g *generation, q askedStream) (answer, error) {
+	if q.again {
+		old, err := s.q.Question(ctx, mentordb.QuestionParams{ID: q.id, TaskVersion: taskVersion, Most: chatHistory})
+		if err != nil {
+			return answer{}, fmt.Errorf("read question: %w", err)
+		}
+		if old.AnswerID != nil {
+			g.add(*old.Answer)
+			return answer{id: *old.AnswerID, text: *old.Answer}, nil
+		}
+		// It failed, or its process died, or another node is at it: whoever
+		// is first stores the answer.
+		q.history = old.History
+	}
+	var text string
+	var err error
+	if s.Disabled {
+		text = s.voice(q.language).unavailable
+		g.add(text)
+	} else if text, err = s.generate(ctx, s.chatPrompt(q.question), g.add); err != nil {
+		return answer{}, err
+	}
+	store, cancel := storing(ctx)
+	defer cancel()
+	a, err := s.storeAnswer(store, s.DB, q.id, roleAssistant, text, nil, "")
+	if err != nil {
+		return answer{}, err
+	}
+	print := g.key.fingerprint
+	err = s.q.TouchStream(store, mentordb.TouchStreamParams{UserID: q.user, Fingerprint: print[:], QuestionID: q.id})
+	if err != nil {
+		return answer{}, fmt.Errorf("keep answer joinable: %w", err)
+	}
+	return a, nil
+}
+
+// refuse answers with a status and one error event.
+func refuse(c *fiber.Ctx, status int, problem string) error {
+	c.Status(status).Set(fiber.HeaderContentType, "text/event-stream")
+	return c.Send(append(append([]byte("data: "), newEvents().failure(problem)...), "\n\n"...))
+}
+
+// events writes the JSON of events the way the old backend did, a space after
+// each comma and colon. It keeps one buffer; what it returns is valid until
+// the next call.
+type events struct {
+	buf bytes.Buffer
+	enc *json.Encoder
+}
+
+func newEvents() *events {
+	e := &events{}
+	e.enc = json.NewEncoder(&e.buf)
+	e.enc.SetEscapeHTML(false)
+	return e
+}
+
+func (e *events) start(session int64, mode string) []byte {
+	e.begin(`{"event": "start", "session_id": `)
+	e.buf.WriteString(strconv.FormatInt(session, 10))
+	e.buf.WriteString(`, "mode": `)
+	return e.text(mode)
+}
+
+func (e *events) token(delta string) []byte {
+	e.begin(`{"event": "token", "delta": `)
+	return e.text(delta)
+}
+
+func (e *events) end(session int64) []byte {
+	e.begin(`{"event": "end", "session_id": `)
+	e.buf.WriteString(strconv.FormatInt(session, 10))
+	e.buf.WriteByte('}')
+	return e.buf.Bytes()
+}
+
+func (e *events) failure(detail string) []byte {
+	e.begin(`{"event": "error", "detail": `)
+	return e.text(detail)
+}
+
+func (e *events) begin(s string) {
+	e.buf.Reset()
+	e.buf.WriteString(s)
+}
+
+// text writes s and closes the object.
+func (e *events) text(s string) []byte {
+	_ = e.enc.Encode(s) // text into memory: nothing can fail
+	e.buf.Truncate(e.buf.Len() - 1)
+	e.buf.WriteByte('}')
+	return e.buf.Bytes()
+}
