@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+)
+
+// admin is "selflink admin".
+func admin(ctx context.Context, p *program, args []string) error {
+	return p.sub(ctx, "admin", args, []verb{
+		{"create", "make an account with all rights", adminCreate},
+		{"promote", "give an account all rights", adminPromote},
+		{"reset-password", "set a new password and end the account's sessions", adminReset},
+	})
+}
+
+const passwordHelp = "The password is asked for, or read from a line of the standard input, or made\nand printed once with --generate. It is never an argument, which everybody on\nthis machine could read."
+
+func adminCreate(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("admin create [EMAIL] [options]", "Makes an account with all rights.\n\n"+passwordHelp+"\nADMIN_EMAIL, ADMIN_NAME and ADMIN_PASSWORD count when nothing else is given.")
+	o.most = 1
+	email := o.set.String("email", "", "`address` of the account")
+	name := o.set.String("name", "", "`name` of the person (the address up to its @)")
+	how := o.password()
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	cfg, err := p.load(o)
+	if err != nil {
+		return err
+	}
+	who := first(append([]string{*email}, append(o.words, cfg.AdminEmail)...)...)
+	if who == "" {
+		return fmt.Errorf("%w: name the address, as in: selflink admin create --email you@example.com", errUsage)
+	}
+	if !*how.generate && !*how.stdin {
+		how.given = cfg.AdminPassword.Reveal()
+	}
+	return p.withPassword(ctx, o, how, func(l ledger, password string) error {
+		id, err := l.Accounts().CreateAdmin(ctx, who, password, first(*name, cfg.AdminName))
+		if err != nil {
+			return fmt.Errorf("cannot create the administrator: %w\n  If the account exists already, promote it with:  selflink admin promote %s", err, who)
+		}
+		return p.done(o, how, id, "%s is an administrator now.\n", who, password)
+	})
+}
+
+func adminPromote(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("admin promote EMAIL-OR-HANDLE [options]", "Gives an existing account all rights.")
+	user := o.who()
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	who, err := user()
+	if err != nil {
+		return err
+	}
+	l, err := p.ledger(ctx, o)
+	if err != nil {
+		return err
+	}
+	id, err := l.Accounts().Promote(ctx, who)
+	if err != nil {
+		return closing(l, fmt.Errorf("cannot promote %s: %w", who, err))
+	}
+	return closing(l, p.done(o, nil, id, "%s has all rights now.\n", who, ""))
+}
+
+func adminReset(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("admin reset-password EMAIL-OR-HANDLE [options]", "Sets a new password and ends all sessions of the account.\n\n"+passwordHelp)
+	user, how := o.who(), o.password()
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	who, err := user()
+	if err != nil {
+		return err
+	}
+	return p.withPassword(ctx, o, how, func(l ledger, password string) error {
+		id, err := l.Accounts().ResetPassword(ctx, who, password)
+		if err != nil {
+			return fmt.Errorf("cannot reset the password of %s: %w", who, err)
+		}
+		return p.done(o, how, id, "%s has a new password; all its sessions have ended.\n", who, password)
+	})
+}
+
+// who adds the word and the flag that name an account, and returns how to read
+// them after parsing.
+func (o *options) who() func() (string, error) {
+	o.most = 1
+	email := o.set.String("email", "", "`address` or handle of the account")
+	return func() (string, error) {
+		who := first(append([]string{*email}, o.words...)...)
+		if who == "" {
+			return "", fmt.Errorf("%w: name the account by its address or handle; selflink %s -h explains", errUsage, o.set.Name())
+		}
+		return who, nil
+	}
+}
+
+// passwordSource says where a password comes from.
+type passwordSource struct {
+	generate, stdin *bool
+	given           string // by the settings
+	made            bool   // it was generated, so it has to be printed
+}
+
+func (o *options) password() *passwordSource {
+	return &passwordSource{
+		generate: o.set.Bool("generate", false, "make a password and print it once"),
+		stdin:    o.set.Bool("password-stdin", false, "read the password from a line of the standard input"),
+	}
+}
+
+// withPassword finds the password before it opens the database, so that
+// nothing is held while a person types.
+func (p *program) withPassword(ctx context.Context, o *options, how *passwordSource, f func(l ledger, password string) error) error {
+	password, err := p.password(ctx, how)
+	if err != nil {
+		return err
+	}
+	l, err := p.ledger(ctx, o)
+	if err != nil {
+		return err
+	}
+	return closing(l, f(l, password))
+}
+
+func (p *program) password(ctx context.Context, how *passwordSource) (string, error) {
+	file := terminal(p.stdin)
+	switch {
+	case *how.generate && *how.stdin:
+		return "", fmt.Errorf("%w: --generate and --password-stdin exclude each other", errUsage)
+	case *how.generate:
+		how.made = true
+		return rand.Text(), nil
+	case how.given != "":
+		return how.given, nil
+	case file == nil || *how.stdin:
+		password, err := readLine(ctx, p.stdin)
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		if strings.TrimSpace(password) == "" {
+			return "", fmt.Errorf("%w: no password was given: pipe it in, or let one be made with --generate", errUsage)
+		}
+		return password, nil
+	}
+	password, err := askHidden(ctx, file, p.stderr, "Password (empty: one is made): ")
+	if err != nil {
+		return "", fmt.Errorf("ask for the password: %w", err)
+	}
+	if strings.TrimSpace(password) == "" {
+		how.made = true
+		return rand.Text(), nil
+	}
+	again, err := askHidden(ctx, file, p.stderr, "The same again: ")
+	if err != nil {
+		return "", fmt.Errorf("ask for the password: %w", err)
+	}
+	if again != password {
+		return "", fmt.Errorf("%w: the two passwords differ; nothing was changed", errUsage)
+	}
+	return password, nil
+}
+
+// done reports success, with the password when this command made it.
+func (p *program) done(o *options, how *passwordSource, id int64, text, who, password string) error {
+	made := how != nil && how.made
+	if o.json {
+		out := map[string]any{"id": fmt.Sprint(id), "account": who}
+		if made {
+			out["password"] = password
+		}
+		return p.printJSON(out)
+	}
+	if _, err := fmt.Fprintf(p.stdout, text, who); err != nil {
+		return err
+	}
+	if !made {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.stdout, "Its password is  %s  and is not shown again.\n", password)
+	return err
+}
+
+// first is the first text that is not blank.
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t = strings.TrimSpace(t); t != "" {
+			return t
+		}
+	}
+	return ""
+}

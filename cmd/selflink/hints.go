@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os/exec"
+	"syscall"
+
+	"selflink/appliance/config"
+	"selflink/appliance/database"
+	"selflink/appliance/jobs"
+)
+
+// hintFor says what to do about an error, or nothing when its own text does.
+func hintFor(err error) string {
+	var invalid *config.Error
+	for _, h := range []struct {
+		matches bool
+		text    string
+	}{
+		{errors.As(err, &invalid), "Nothing was started. Check again with:  selflink config check"},
+		{errors.Is(err, syscall.EADDRINUSE), "Something listens there already. See whether it is this appliance with:  selflink status   or choose other addresses with SELFLINK_LISTEN."},
+		{errors.Is(err, syscall.EADDRNOTAVAIL), "This machine has no such address: correct SELFLINK_LISTEN."},
+		{errors.Is(err, database.ErrLocked), "Only one process may use a data directory. See whether it runs with:  selflink status   or choose another one with SELFLINK_DATA_DIR."},
+		{errors.Is(err, database.ErrVersion), "Nothing was changed. Install the PostgreSQL version that the data was made with, or name its programs with SELFLINK_POSTGRES_BIN."},
+		{errors.Is(err, database.ErrForeign), "Nothing was changed. Choose another SELFLINK_DATA_DIR, or move away what is there."},
+		{errors.Is(err, database.ErrNewerSchema), "Nothing was changed. Run the newer version of selflink that this database was used with."},
+		{errors.Is(err, database.ErrNotRunning), "Start the appliance first:  selflink serve"},
+		{errors.Is(err, jobs.ErrNotFound), "See which there are with:  selflink jobs list   (finished jobs are deleted after a while)"},
+		{errors.Is(err, jobs.ErrWrongState), "Waiting and running jobs can be cancelled; dead, cancelled and waiting ones retried."},
+		{errors.Is(err, exec.ErrNotFound), "Install it, on Debian with:  apt-get install postgresql pgbouncer"},
+		{errors.Is(err, syscall.ENOSPC), "The disk is full: free some space and start again. Nothing that was accepted is lost."},
+		{errors.Is(err, fs.ErrPermission), "Run it as root or as the owner of the data directory, or choose another SELFLINK_DATA_DIR."},
+		{errors.Is(err, database.ErrBusy), "The database is at its limit: try again, or raise DATABASE_POOL_SIZE."},
+		{errors.Is(err, database.ErrUnavailable), "The database does not answer. See what is wrong with:  selflink status   and check DATABASE_URL when it is an external one."},
+		{errors.Is(err, context.Canceled), "It was interrupted before it was done; run it again."},
+	} {
+		if h.matches {
+			return h.text
+		}
+	}
+	return ""
+}

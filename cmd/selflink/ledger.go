@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"selflink/appliance/telemetry"
+)
+
+// ledger reads the settings and opens the database beside the server. Only
+// warnings of it are logged: the verb says what there is to say.
+func (p *program) ledger(ctx context.Context, o *options) (ledger, error) {
+	cfg, err := p.load(o)
+	if err != nil {
+		return nil, err
+	}
+	log, err := telemetry.NewLogger(telemetry.Options{
+		Out: p.stderr, Level: slog.LevelWarn, App: slog.LevelWarn, Request: slog.LevelWarn, Hidden: cfg.Hidden(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	led, err := p.parts.openLedger(ctx, cfg, log)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return led, nil
+}
+
+// closing closes the database after a verb that ended with err.
+func closing(led ledger, err error) error {
+	if closeErr := led.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
+	}
+	return err
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"selflink/appliance/config"
+	"selflink/appliance/telemetry"
+)
+
+// stopLimit bounds a stop in order; what is not done by then is cut.
+const stopLimit = 10 * time.Second
+
+// serve runs the appliance until a signal or a fatal failure.
+func serve(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("serve [options]", "Runs the appliance. It says on stderr when it is ready, logs JSON lines there,\nand stops in order on SIGINT or SIGTERM; a second one ends it at once.")
+	o.setting("listen", "SELFLINK_LISTEN", "`addresses` to listen on, a comma list of host:port")
+	o.setting("log-level", "LOG_LEVEL", "least `level` of the log: DEBUG, INFO, WARNING, ERROR")
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	cfg, report, err := config.Load(p.sources(o))
+	if err != nil {
+		return err
+	}
+	log, err := p.newLogger(cfg)
+	if err != nil {
+		return err
+	}
+	for _, note := range report.Notes {
+		log.LogAttrs(ctx, note.Level, note.Text, slog.String("component", "config"), slog.String("setting", note.Key))
+	}
+	limit := setMemoryLimit(cfg)
+	log.Info("starting", "version", p.version, "commit", p.commit, "pid", os.Getpid(), "data_dir", cfg.DataDir, "memory_limit", limit)
+
+	requests, end := p.signals()
+	defer end()
+	s := &serving{p: p, log: log, cfg: cfg, json: o.json, requests: requests}
+	return s.run(ctx)
+}
+
+// newLogger makes the log that the settings ask for.
+func (p *program) newLogger(cfg *config.Config) (*slog.Logger, error) {
+	return telemetry.NewLogger(telemetry.Options{
+		Out: p.stderr, Level: cfg.LogLevel, App: cfg.AppLogLevel, Request: cfg.RequestLogLevel, Hidden: cfg.Hidden(),
+	})
+}
+
+// serving is one life of the server.
+type serving struct {
+	p        *program
+	log      *slog.Logger
+	cfg      *config.Config
+	json     bool
+	requests <-chan os.Signal
+}
+
+func (s *serving) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	srv, err := s.p.parts.newServer(ctx, s.cfg, s.log, s.p.version, s.p.commit)
+	if err != nil {
+		return fmt.Errorf("cannot start: %w", err)
+	}
+	s.notify("STATUS=starting")
+
+	begin := time.Now()
+	started := make(chan error, 1)
+	go func() { started <- srv.Start(ctx) }() // ends when ctx does
+	var fatal error
+	select {
+	case err := <-started:
+		if err != nil {
+			fatal = fmt.Errorf("cannot start: %w", err)
+			break
+		}
+		s.ready(srv, time.Since(begin))
+		select {
+		case sig := <-s.requests:
+			s.log.Info("stopping", "signal", sig.String())
+		case err := <-srv.Done():
+			fatal = fmt.Errorf("cannot go on: %w", err)
+			s.log.Error("stopping", "error", err)
+		}
+	case sig := <-s.requests:
+		s.log.Info("stopping before the start was done", "signal", sig.String())
+		cancel()
+		select {
+		case err := <-started:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				s.log.Warn("the interrupted start", "error", err)
+			}
+		case <-s.requests:
+			return errInterrupted
+		}
+	}
+	return errors.Join(fatal, s.stop(srv))
+}
+
+// stop ends the server in order, unless told again.
+func (s *serving) stop(srv server) error {
+	s.notify("STOPPING=1\nSTATUS=stopping")
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- srv.Stop(ctx) }() // ends when ctx does, or with the process
+	select {
+	case err := <-stopped:
+		if err != nil {
+			return fmt.Errorf("stop: %w", err)
+		}
+		s.log.Info("stopped", "seconds", time.Since(begin).Seconds())
+		return nil
+	case <-s.requests:
+		return errInterrupted
+	}
+}
+
+// ready tells people and systemd.
+func (s *serving) ready(srv server, took time.Duration) {
+	addrs := srv.Addrs()
+	if len(addrs) == 0 {
+		addrs = s.cfg.Listen
+	}
+	s.log.Info("ready", "addresses", addrs, "seconds", took.Seconds())
+	s.notify("READY=1\nSTATUS=ready on " + addrs[0])
+	base := baseURL(addrs[0])
+	if s.json {
+		if err := s.p.printJSON(map[string]any{
+			"state": "ready", "api": base + "/api/v1/", "docs": base + "/api/docs/", "status": base + "/ready", "addresses": addrs,
+		}); err != nil {
+			s.log.Warn("say where things are", "error", err)
+		}
+		return
+	}
+	// One write, so that no log line gets in between.
+	fmt.Fprintf(s.p.stderr, "\n  SelfLink %s is ready (%.1f s)\n\n    API     %s/api/v1/\n    Docs    %s/api/docs/\n    Status  %s/ready\n    Data    %s\n\n  Ctrl-C stops it.\n\n",
+		s.p.version, took.Seconds(), base, base, base, s.cfg.DataDir)
+}
+
+// notify tells systemd, which may not listen.
+func (s *serving) notify(state string) {
+	if err := notifySystemd(s.p.environ, state); err != nil {
+		s.log.Warn("tell systemd", "error", err)
+	}
+}

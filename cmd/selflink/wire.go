@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"selflink/appliance/config"
+	"selflink/appliance/jobs"
+)
+
+// server is the running appliance.
+type server interface {
+	// Start returns when requests are answered, or why that is not possible.
+	Start(ctx context.Context) error
+	// Stop ends it in order and gives up when ctx ends. It is safe to call
+	// twice and after a failed Start.
+	Stop(ctx context.Context) error
+	// Addrs are the addresses it listens on, after Start.
+	Addrs() []string
+	// Done delivers at most one error: the reason why it cannot go on.
+	Done() <-chan error
+}
+
+// ledger is the database for commands that run beside the server.
+type ledger interface {
+	Jobs() jobKeeper
+	Accounts() accountKeeper
+	// Migrate brings the schema up to date and returns its version before and
+	// after.
+	Migrate(ctx context.Context) (from, to int64, err error)
+	Close() error
+}
+
+// jobKeeper looks at jobs and acts on them.
+type jobKeeper interface {
+	List(ctx context.Context, f jobs.Filter) ([]jobs.Info, error)
+	Show(ctx context.Context, id jobs.ID) (jobs.Info, error)
+	Retry(ctx context.Context, id jobs.ID) error
+	Cancel(ctx context.Context, id jobs.ID) error
+}
+
+// accountKeeper acts on accounts. Its methods return the account's id.
+type accountKeeper interface {
+	CreateAdmin(ctx context.Context, email, password, name string) (int64, error)
+	Promote(ctx context.Context, emailOrHandle string) (int64, error)
+	ResetPassword(ctx context.Context, emailOrHandle, password string) (int64, error)
+}
+
+// parts are what the verbs are made of.
+type parts struct {
+	newServer  func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (server, error)
+	openLedger func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error)
+}
+
+// production links the verbs to the appliance.
+func production() parts {
+	unlinked := errors.New("this build has no appliance in it")
+	return parts{
+		newServer: func(context.Context, *config.Config, *slog.Logger, string, string) (server, error) {
+			return nil, unlinked
+		},
+		openLedger: func(context.Context, *config.Config, *slog.Logger) (ledger, error) { return nil, unlinked },
+	}
+}
