@@ -32,7 +32,7 @@ func serve(ctx context.Context, p *program, args []string) error {
 		return err
 	}
 	for _, note := range report.Notes {
-		log.LogAttrs(ctx, note.Level, note.Text, slog.String("component", "config"), slog.String("setting", note.Key))
+		log.With("component", "config").Log(ctx, note.Level, note.Text, "setting", note.Key)
 	}
 	limit := setMemoryLimit(cfg)
 	log.Info("starting", "version", p.version, "commit", p.commit, "pid", os.Getpid(), "data_dir", cfg.DataDir, "memory_limit", limit)

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"selflink/appliance/database"
+	"selflink/appliance/jobs"
+)
+
+func TestCommandLines(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args string
+		code int
+		text string // in either output
+	}{
+		{"", exitUsage, "name a command"},
+		{"help", exitOK, "Usage: selflink COMMAND"},
+		{"-h", exitOK, "Usage: selflink COMMAND"},
+		{"help serve", exitOK, "Usage: selflink serve"},
+		{"dance", exitUsage, `there is no command "dance"`},
+		{"config", exitUsage, "needs one of these commands"},
+		{"config -h", exitOK, "Usage: selflink config COMMAND"},
+		{"config dance", exitUsage, `there is no command "dance" of selflink config`},
+		{"version extra", exitUsage, `"extra" is one word too many`},
+		{"version --what", exitUsage, "flag provided but not defined: -what"},
+		{"jobs show", exitUsage, "something is missing"},
+		{"jobs show 42", exitUsage, `"42" is not the id of a job`},
+		{"jobs list --state lost", exitUsage, "no such state"},
+		{"jobs list --limit 0", exitUsage, "--limit"},
+		{"admin promote", exitUsage, "name the account"},
+		{"admin create", exitUsage, "name the address"},
+		{"config docs --format x", exitUsage, "markdown or env"},
+		{"serve --secret-key x", exitUsage, "not defined"},
+		{"version", exitOK, "selflink v1.2.3 (commit abc1234"},
+		{"--version", exitOK, "v1.2.3"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			require.Equal(t, c.code, b.run(strings.Fields(c.args)), b.err.String())
+			require.Contains(t, b.out.String()+b.err.String(), c.text)
+			if c.code == exitUsage {
+				require.Empty(t, b.out.String())
+			}
+		})
+	}
+	// Every verb explains itself and knows --json.
+	for _, args := range []string{"serve", "status", "migrate", "config show", "config check", "config docs", "admin create", "admin promote",
+		"admin reset-password", "jobs list", "jobs show", "jobs retry", "jobs cancel", "version"} {
+		b := newBench(t)
+		require.Equal(t, exitOK, b.run(append(strings.Fields(args), "-h")))
+		require.Contains(t, b.out.String(), "Usage: selflink "+args)
+		require.Contains(t, b.out.String(), "-json")
+		require.Empty(t, b.err.String())
+	}
+}
+
+func TestConfigVerbs(t *testing.T) {
+	t.Parallel()
+	const secret = "pV8r2Qy7mW1zK5xT9sLc"
+	b := newBench(t, "SECRET_KEY="+secret, "DATABASE_URL=postgres://app:hunter2hunter2@db/x")
+	require.Equal(t, exitOK, b.run([]string{"config", "show"}))
+	require.Regexp(t, `SECRET_KEY +\*+ +environment`, b.out.String())
+	require.Regexp(t, `DATABASE_URL +postgres://app:\*+@db/x +environment`, b.out.String())
+	require.Equal(t, exitOK, b.run([]string{"config", "show", "--json"}))
+	require.NotContains(t, b.out.String(), secret)
+	require.NotContains(t, b.out.String(), "hunter2")
+
+	b = newBench(t, "DEBUG=perhaps", "SECRET_KEY=change-me", "SELFLINK_LISTN=x")
+	require.Equal(t, exitFailed, b.run([]string{"config", "check"}))
+	require.Contains(t, b.err.String(), "2 problems")
+	require.Contains(t, b.out.String(), "did you mean SELFLINK_LISTEN?")
+	require.Equal(t, exitFailed, b.run([]string{"config", "show"}), "what is wrong is shown and told")
+	require.Contains(t, b.out.String(), "perhaps")
+	b = newBench(t, "DEBUG=perhaps")
+	require.Equal(t, exitFailed, b.run([]string{"config", "check", "--json"}))
+	var out struct {
+		OK       bool
+		Problems []struct{ Setting, Problem, Fix string }
+		Remarks  []struct{ Level, Setting, Text string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(b.out.String()), &out))
+	require.False(t, out.OK)
+	require.Equal(t, "DEBUG", out.Problems[0].Setting)
+	require.NotEmpty(t, out.Problems[0].Fix)
+	require.NotEmpty(t, out.Remarks)
+
+	b = newBench(t)
+	require.Equal(t, exitOK, b.run([]string{"config", "check"}))
+	require.NoDirExists(t, b.data, "checking makes nothing")
+
+	b = newBench(t, "DEBUG=perhaps") // documents do not depend on the settings
+	require.Equal(t, exitOK, b.run([]string{"config", "docs"}))
+	require.Contains(t, b.out.String(), "`SELFLINK_LISTEN`")
+	require.Equal(t, exitOK, newBench(t).run([]string{"config", "docs", "--format", "env"}))
+}
+
+func TestAdmin(t *testing.T) {
+	t.Parallel()
+	l := &fakeLedger{}
+	b := newBench(t).withLedger(l).withInput("correct horse\nsecond line\n")
+	require.Equal(t, exitOK, b.run([]string{"admin", "create", "--email", "ann@example.com", "--name", "Ann"}), b.err.String())
+	require.Equal(t, []string{"create ann@example.com|correct horse|Ann"}, l.calls)
+	require.True(t, l.closed)
+	require.NotContains(t, b.out.String()+b.err.String(), "correct horse", "a password that was given is not repeated")
+
+	l = &fakeLedger{}
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"admin", "create", "ann@example.com", "--generate", "--json"}))
+	var out map[string]string
+	require.NoError(t, json.Unmarshal([]byte(b.out.String()), &out))
+	require.Equal(t, "1152921504606846976", out["id"])
+	require.Len(t, out["password"], 26)
+	require.Equal(t, []string{"create ann@example.com|" + out["password"] + "|"}, l.calls)
+
+	l = &fakeLedger{}
+	b = newBench(t, "ADMIN_EMAIL=env@example.com", "ADMIN_NAME=Env", "ADMIN_PASSWORD=tQ8#vL2mXz").withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"admin", "create"}), b.err.String())
+	require.Equal(t, []string{"create env@example.com|tQ8#vL2mXz|Env"}, l.calls)
+
+	l = &fakeLedger{}
+	b = newBench(t).withLedger(l).withInput("new password\n")
+	require.Equal(t, exitOK, b.run([]string{"admin", "reset-password", "@ann"}))
+	require.Equal(t, exitOK, b.run([]string{"admin", "promote", "--email", "bob@example.com"}))
+	require.Equal(t, []string{"reset @ann|new password", "promote bob@example.com"}, l.calls)
+
+	b = newBench(t) // no input, no database touched
+	require.Equal(t, exitUsage, b.run([]string{"admin", "reset-password", "ann"}))
+	require.Contains(t, b.err.String(), "--generate")
+	b = newBench(t).withInput(strings.Repeat("x", 10_000))
+	require.Equal(t, exitFailed, b.run([]string{"admin", "reset-password", "ann"}))
+
+	l = &fakeLedger{err: errors.New("accounts: no such account")}
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitFailed, b.run([]string{"admin", "promote", "nobody"}))
+	require.Contains(t, b.err.String(), "cannot promote nobody: accounts: no such account")
+	require.True(t, l.closed)
+}
+
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	first, second := uuid.MustParse("01890000-0000-7000-8000-000000000001"), uuid.MustParse("01890000-0000-7000-8000-000000000002")
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	l := &fakeLedger{list: []jobs.Info{
+		{ID: second, Kind: "mentor.answer", Queue: "llm", State: jobs.Dead, Attempt: 3, Args: json.RawMessage(`{"question_id":1}`), CreatedAt: at, RunAt: at, FinishedAt: &at,
+			Failures: []jobs.Failure{{Attempt: 3, At: at, Error: "llm: the model\nis not available"}}},
+		{ID: first, Kind: "accounts.lapse", Queue: "default", State: jobs.Succeeded, CreatedAt: at, RunAt: at},
+	}, failing: map[jobs.ID]error{second: jobs.ErrWrongState}}
+
+	b := newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "list", "--state", "dead", "--kind", "k", "--queue", "q", "--before", second.String(), "--limit", "7"}))
+	require.Equal(t, jobs.Filter{State: jobs.Dead, Kind: "k", Queue: "q", Before: second, Most: 7}, l.filter)
+	require.Contains(t, b.out.String(), "llm: the model is not available")
+	require.Contains(t, b.out.String(), "2026-01-02 03:04:05Z")
+	require.Equal(t, b.data, l.dataDir)
+
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "list", "--json"}))
+	var list []jobs.Info
+	require.NoError(t, json.Unmarshal([]byte(b.out.String()), &list))
+	require.Len(t, list, 2)
+
+	b = newBench(t).withLedger(&fakeLedger{})
+	require.Equal(t, exitOK, b.run([]string{"jobs", "list", "--json"}))
+	require.Equal(t, "[]\n", b.out.String())
+
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "show", second.String()}))
+	require.Contains(t, b.out.String(), "Failure 1 2026-01-02 03:04:05Z")
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitFailed, b.run([]string{"jobs", "show", uuid.NewString()}))
+	require.Contains(t, b.err.String(), "selflink jobs list")
+
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitFailed, b.run([]string{"jobs", "retry", second.String(), first.String()}))
+	require.Equal(t, []string{"retry " + second.String(), "retry " + first.String()}, l.calls, "one that fails does not keep the next from it")
+	require.Contains(t, b.out.String(), first.String()+" is queued")
+	require.Contains(t, b.err.String(), second.String())
+	require.Contains(t, b.err.String(), "can be cancelled")
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "cancel", first.String(), "--json"}))
+	require.JSONEq(t, `[{"id":"`+first.String()+`","done":"asked to end"}]`, b.out.String())
+}
+
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).withLedger(&fakeLedger{from: 2, to: 5})
+	require.Equal(t, exitOK, b.run([]string{"migrate"}))
+	require.Contains(t, b.out.String(), "from version 2 to 5")
+	b = newBench(t).withLedger(&fakeLedger{from: 5, to: 5})
+	require.Equal(t, exitOK, b.run([]string{"migrate", "--json"}))
+	require.JSONEq(t, `{"from":5,"to":5}`, b.out.String())
+	l := &fakeLedger{err: database.ErrNewerSchema}
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitFailed, b.run([]string{"migrate"}))
+	require.Contains(t, b.err.String(), "Run the newer version")
+	require.True(t, l.closed)
+	b = newBench(t).withLedger(&fakeLedger{openErr: database.ErrUnavailable})
+	require.Equal(t, exitFailed, b.run([]string{"migrate"}))
+	require.Contains(t, b.err.String(), "open the database")
+}
