@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 )
 
@@ -16,10 +18,14 @@ const (
 	stars = "***"
 )
 
-// masker blots out secrets in running text.
+// masker blots out secrets in running text and judges the names of
+// attributes. It is safe for concurrent use.
 type masker struct {
 	hidden *strings.Replacer // nil: nothing configured
 	rules  []rule
+
+	names sync.Map // attribute name → judgement
+	count atomic.Int64
 }
 
 // rule replaces what a pattern finds.

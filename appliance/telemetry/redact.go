@@ -18,6 +18,9 @@ const (
 	// deeper is left out.
 	maxDepth = 16
 
+	// maxNames bounds the memory for judged attribute names.
+	maxNames = 4096
+
 	// maxText bounds one text of a line in bytes: a log is no place for
 	// documents, and stack traces fit.
 	maxText = 16 << 10
@@ -26,7 +29,7 @@ const (
 // attr redacts one attribute and all that is nested in it.
 func (m *masker) attr(a slog.Attr) slog.Attr {
 	a.Value = a.Value.Resolve()
-	switch verdict(a.Key) {
+	switch m.verdict(a.Key) {
 	case null:
 		return slog.Any(a.Key, nil)
 	case blank:
@@ -150,6 +153,22 @@ const (
 	null            // contract 00 §12: the attribute stays, its value goes
 	blank           // a secret, or what a person wrote or is
 )
+
+// verdict remembers the judgements of attribute names, of which a program has
+// some hundred. Names beyond maxNames are judged each time.
+func (m *masker) verdict(key string) judgement {
+	if known, ok := m.names.Load(key); ok {
+		if j, ok := known.(judgement); ok {
+			return j
+		}
+	}
+	j := verdict(key)
+	if m.count.Load() < maxNames {
+		m.names.Store(key, j)
+		m.count.Add(1)
+	}
+	return j
+}
 
 func verdict(key string) judgement {
 	words := split(key)
