@@ -28,9 +28,9 @@ const joinable = 60 * time.Second
 // chatBody is a question as a client sends it. What is missing or blank is
 // answered by hand, in the contract's words.
 type chatBody struct {
-	Message  string `json:"message" optional:"true" null:"true" blank:"true" strict:"true" doc:"The question, at most 4096 characters."`
-	Mode     string `json:"mode" optional:"true" null:"true" blank:"true" max:"32" doc:"daily_mentor when missing."`
-	Language string `json:"language" optional:"true" null:"true" blank:"true" max:"8" doc:"en when missing."`
+	Message  httpapi.Opt[string] `json:"message" null:"true" blank:"true" strict:"true" doc:"The question, at most 4096 characters."`
+	Mode     httpapi.Opt[string] `json:"mode" null:"true" blank:"true" max:"32" doc:"daily_mentor when missing."`
+	Language httpapi.Opt[string] `json:"language" null:"true" blank:"true" max:"8" doc:"en when missing."`
 }
 
 // chatInput is a question that may be asked.
@@ -50,9 +50,9 @@ const (
 	msgStreamFail = "Streaming failed."
 )
 
-// input checks a question; problem is what is wrong with it.
-func (b chatBody) input(user int64) (in chatInput, problem string) {
-	in = chatInput{user: user, text: strings.TrimSpace(b.Message), mode: b.Mode, language: b.Language}
+// newInput checks a question; problem is what is wrong with it.
+func newInput(user int64, message, mode, language string) (in chatInput, problem string) {
+	in = chatInput{user: user, text: strings.TrimSpace(message), mode: mode, language: language}
 	if in.mode == "" {
 		in.mode = defaultMode
 	}
@@ -92,7 +92,7 @@ type Chat struct {
 
 // chat asks a question, now or later.
 func (s *Service) chat(ctx context.Context, body chatBody, user int64, key string, async bool) (httpapi.Result[Chat], error) {
-	in, problem := body.input(user)
+	in, problem := newInput(user, body.Message.Value, body.Mode.Value, body.Language.Value)
 	if problem != "" {
 		return httpapi.Result[Chat]{}, httpapi.Detail(http.StatusBadRequest, problem)
 	}

@@ -17,8 +17,8 @@ import (
 
 type entryBody struct {
 	Text     string       `json:"text" max:"4096"`
-	Date     httpapi.Date `json:"date" optional:"true" null:"true" doc:"Today when missing."`
-	Language string       `json:"language" optional:"true" null:"true" blank:"true" max:"8"`
+	Date     httpapi.Date `json:"date" optional:"true" doc:"Today when missing."`
+	Language string       `json:"language" optional:"true" blank:"true" max:"8"`
 }
 
 // Entry is the answer to a journal entry: the reply in the response (200), or

@@ -36,7 +36,7 @@ type streamIn struct {
 func (s *Service) stream(c *fiber.Ctx, in *streamIn) error {
 	ctx := c.UserContext()
 	who, _ := auth.From(ctx)
-	q, problem := chatBody{Message: in.Message, Mode: in.Mode, Language: in.Language}.input(who.UserID)
+	q, problem := newInput(who.UserID, in.Message, in.Mode, in.Language)
 	switch {
 	case problem != "":
 		return refuse(c, http.StatusBadRequest, problem)
