@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
+	"selflink/appliance"
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
 )
@@ -55,11 +55,22 @@ type parts struct {
 
 // production links the verbs to the appliance.
 func production() parts {
-	unlinked := errors.New("this build has no appliance in it")
 	return parts{
-		newServer: func(context.Context, *config.Config, *slog.Logger, string, string) (server, error) {
-			return nil, unlinked
+		newServer: func(_ context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (server, error) {
+			return appliance.New(cfg, log, appliance.Build{Version: version, Commit: commit})
 		},
-		openLedger: func(context.Context, *config.Config, *slog.Logger) (ledger, error) { return nil, unlinked },
+		openLedger: func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error) {
+			led, err := appliance.OpenLedger(ctx, cfg, log)
+			if err != nil {
+				return nil, err
+			}
+			return linkedLedger{led}, nil
+		},
 	}
 }
+
+// linkedLedger narrows the appliance's ledger to what the verbs use.
+type linkedLedger struct{ *appliance.Ledger }
+
+func (l linkedLedger) Jobs() jobKeeper         { return l.Ledger.Jobs() }
+func (l linkedLedger) Accounts() accountKeeper { return l.Ledger.Accounts() }

@@ -1,0 +1,337 @@
+// Package appliance wires the parts of the machine room and the services into
+// one process. It is the only place that knows all of them, and reads like a
+// table of contents.
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"selflink/appliance/auth"
+	"selflink/appliance/broker"
+	"selflink/appliance/config"
+	"selflink/appliance/database"
+	"selflink/appliance/health"
+	"selflink/appliance/httpapi"
+	"selflink/appliance/jobs"
+	"selflink/appliance/llm"
+	"selflink/appliance/schedule"
+	"selflink/appliance/snowflake"
+	"selflink/appliance/telemetry"
+	"selflink/services/accounts"
+	"selflink/services/mentor"
+	"selflink/web"
+)
+
+// Build says which build runs.
+type Build struct {
+	Version string
+	Commit  string
+}
+
+// Appliance is the whole backend. Start and Stop may be called once each from
+// one goroutine at a time; Stop is safe after a failed Start.
+type Appliance struct {
+	log    *slog.Logger
+	health *health.Registry
+
+	database  *database.Server
+	ids       *snowflake.Generator
+	broker    *broker.Broker
+	jobs      *jobs.Engine
+	schedules *schedule.Scheduler
+	http      *httpapi.API
+
+	accounts *accounts.Service
+	mentor   *mentor.Service
+
+	done chan error
+}
+
+// New puts the parts together. Nothing runs yet.
+func New(cfg *config.Config, log *slog.Logger, build Build) (*Appliance, error) {
+	a := &Appliance{log: log, health: &health.Registry{}, done: make(chan error, 1)}
+	metrics, err := telemetry.NewRegistry(build.Version, build.Commit)
+	if err != nil {
+		return nil, err
+	}
+	for _, wire := range []func() error{
+		func() error { return a.machineRoom(cfg, metrics) },
+		func() error { return a.services(cfg, metrics) },
+		func() error { return a.routes(cfg, metrics, build) },
+		func() error { return a.timetable(cfg) },
+	} {
+		if err := wire(); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// databaseOptions are shared with the commands that run beside the server.
+func databaseOptions(cfg *config.Config, log *slog.Logger) database.Options {
+	return database.Options{
+		DataDir:       cfg.DataDir,
+		DatabaseURL:   cfg.DatabaseURL.Reveal(),
+		DirectURL:     cfg.DatabaseDirectURL.Reveal(),
+		ManagedPooler: cfg.ManagedPooler,
+		RunAs:         cfg.RunAs,
+		BinDir:        cfg.PostgresBinDir,
+		PgBouncer:     cfg.PgBouncerBin,
+		PoolSize:      cfg.DatabasePoolSize,
+		DirectSize:    cfg.DatabaseDirectSize,
+		ServerConns:   cfg.DatabaseServerConns,
+		AcquireWait:   cfg.DatabaseAcquireWait,
+		BootWait:      cfg.DatabaseBootWait,
+		Logger:        log,
+	}
+}
+
+// queues are the queues of jobs and how many run at once.
+func queues(cfg *config.Config) map[string]int {
+	return map[string]int{"default": cfg.JobWorkers, mentor.Queue: cfg.LLMWorkers}
+}
+
+func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	options := databaseOptions(cfg, a.log)
+	options.Health, options.Metrics = a.health, metrics
+	if a.database, err = database.New(options); err != nil {
+		return err
+	}
+	var node *int
+	if cfg.NodeID >= 0 {
+		node = &cfg.NodeID
+	}
+	if a.ids, err = snowflake.New(snowflake.Options{DB: a.database.Pool(), Node: node, Logger: a.log, Health: a.health}); err != nil {
+		return err
+	}
+	if a.broker, err = broker.New(broker.Options{
+		Dir: filepath.Join(cfg.DataDir, "broker"), MaxMemory: cfg.BrokerMemory, MaxDisk: cfg.BrokerDisk,
+		Logger: a.log, Health: a.health, Metrics: metrics,
+	}); err != nil {
+		return err
+	}
+	a.jobs, err = jobs.New(jobs.Options{
+		DB: a.database.Pool(), Broker: a.broker, Queues: queues(cfg),
+		Sole:   cfg.DatabaseURL.Reveal() == "",
+		Logger: a.log, Health: a.health, Metrics: metrics,
+		Context: func(ctx context.Context, id jobs.ID) context.Context { return telemetry.WithJob(ctx, id.String()) },
+	})
+	if err != nil {
+		return err
+	}
+	a.schedules, err = schedule.New(schedule.Options{DB: a.database.Pool(), Jobs: a.jobs, Logger: a.log, Health: a.health})
+	return err
+}
+
+func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	if a.accounts, err = newAccounts(cfg, a.database.Pool(), a.ids, a.broker, a.log); err != nil {
+		return err
+	}
+	model, err := llm.New(llm.Options{
+		Provider: cfg.LLMProvider, BaseURL: cfg.LLMBaseURL, OllamaHost: cfg.OllamaHost, Model: cfg.LLMModel,
+		APIKey: cfg.OpenAIKey.Reveal(), Timeout: cfg.LLMTimeout,
+		Logger: a.log, Metrics: metrics, Health: a.health,
+	})
+	if err != nil {
+		return err
+	}
+	a.mentor, err = mentor.New(mentor.Deps{
+		DB: a.database.Pool(), IDs: a.ids, Jobs: a.jobs, Model: model, People: people{a.accounts}, Log: a.log,
+		Clock:    func() time.Time { return time.Now().In(cfg.Location) },
+		ChatWait: cfg.ChatWait, JournalAsync: cfg.AsyncDefault, Disabled: !cfg.LLMEnabled,
+		Timeout: cfg.LLMTimeout, MaxTokens: cfg.LLMMaxTokens, MaxPromptChars: cfg.LLMMaxPromptChars, MaxMessages: cfg.LLMMaxMessages,
+	})
+	if err != nil {
+		return err
+	}
+	return a.mentor.HandleJobs(a.jobs)
+}
+
+func newAccounts(cfg *config.Config, db database.Pool, ids accounts.IDs, bus *broker.Broker, log *slog.Logger) (*accounts.Service, error) {
+	tokens, err := auth.NewTokens(auth.TokenOptions{Key: []byte(cfg.JWTSigningKey.Reveal()), Access: cfg.AccessLife, Refresh: cfg.RefreshLife})
+	if err != nil {
+		return nil, err
+	}
+	passwords, err := auth.NewPasswords(auth.PasswordOptions{})
+	if err != nil {
+		return nil, err
+	}
+	deps := accounts.Deps{DB: db, IDs: ids, Tokens: tokens, Passwords: passwords, Log: log}
+	if bus != nil {
+		deps.Bus = bus
+	}
+	return accounts.New(deps)
+}
+
+// people tells the mentor who somebody is, as accounts knows it.
+type people struct{ accounts *accounts.Service }
+
+// Person implements [mentor.People].
+func (p people) Person(ctx context.Context, user int64) (mentor.Person, error) {
+	known, err := p.accounts.UserContext(ctx, user)
+	if errors.Is(err, accounts.ErrNoAccount) {
+		return mentor.Person{}, nil
+	}
+	if err != nil {
+		return mentor.Person{}, err
+	}
+	return mentor.Person{
+		Name: known.Name, Handle: known.Handle, Bio: known.Bio, Locale: known.Locale,
+		BirthDate: known.BirthDate, BirthTime: known.BirthTime, BirthPlace: known.BirthPlace,
+	}, nil
+}
+
+func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, build Build) (err error) {
+	proxies := make([]string, len(cfg.TrustedProxies))
+	for i, prefix := range cfg.TrustedProxies {
+		proxies[i] = prefix.String()
+	}
+	options := httpapi.Options{
+		Listen: cfg.Listen, Log: a.log, Metrics: metrics, Gatherer: metrics, MetricsToken: cfg.MetricsToken.Reveal(),
+		Health: a.health, Auth: a.accounts, Title: "SelfLink", Version: build.Version,
+		AllowedHosts: cfg.AllowedHosts, TrustedProxies: proxies, CORSOrigins: cfg.CORSOrigins,
+		Limits: httpapi.Limits{
+			IP: cfg.ThrottleIP, User: cfg.ThrottleUser, Anon: cfg.ThrottleAnon,
+			Scopes: map[string]string{"mentor": cfg.ThrottleMentor},
+			Bursts: cfg.RateLimits, AuthIP: cfg.AuthRPSIP, MentorUser: cfg.MentorRPSUser, MentorGlobal: cfg.MentorRPSAll,
+		},
+	}
+	docs, err := web.Docs()
+	if err != nil {
+		return err
+	}
+	if docs != nil {
+		options.Docs = docs
+	}
+	if a.http, err = httpapi.New(options); err != nil {
+		return err
+	}
+	a.accounts.Register(a.http)
+	a.mentor.Register(a.http)
+	return nil
+}
+
+// firingRetention is how long firings of schedules are kept.
+const firingRetention = 90 * 24 * time.Hour
+
+func (a *Appliance) timetable(cfg *config.Config) error {
+	entries := []schedule.Entry{
+		{Name: "jobs.retention", Cron: "7 * * * *", Run: func(ctx context.Context) error {
+			_, err := a.jobs.Purge(ctx)
+			return err
+		}},
+		{Name: "schedules.retention", Cron: "23 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
+			_, err := a.schedules.Purge(ctx, time.Now().Add(-firingRetention))
+			return err
+		}},
+		{Name: "sessions.lapse", Cron: "41 3 * * *", CatchUp: true, Run: func(ctx context.Context) error {
+			_, err := a.accounts.PruneSessions(ctx)
+			return err
+		}},
+	}
+	if cfg.MentorRetention > 0 {
+		entries = append(entries, schedule.Entry{Name: "mentor.retention", Cron: "11 3 * * *", CatchUp: true, Run: func(ctx context.Context) error {
+			_, err := a.mentor.Purge(ctx, cfg.MentorRetention)
+			return err
+		}})
+	}
+	for _, entry := range entries {
+		if err := a.schedules.Add(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part is what Start starts and Stop stops.
+type part struct {
+	name  string
+	start func(context.Context) error
+	stop  func(context.Context) error
+}
+
+// parts are in the order of their start.
+func (a *Appliance) parts() []part {
+	return []part{
+		{"database", a.database.Start, a.database.Stop},
+		{"schema", a.migrate, nothing},
+		{"ids", a.ids.Start, a.ids.Stop},
+		{"broker", a.broker.Start, a.broker.Stop},
+		{"accounts", a.accounts.Start, a.accounts.Stop},
+		{"jobs", a.jobs.Start, a.jobs.Stop},
+		{"mentor", a.mentor.Start, a.mentor.Stop},
+		{"schedules", a.schedules.Start, a.schedules.Stop},
+		{"http", a.http.Start, a.http.Stop},
+	}
+}
+
+func nothing(context.Context) error { return nil }
+
+func (a *Appliance) migrate(ctx context.Context) error {
+	applied, err := a.database.Migrate(ctx)
+	if err != nil {
+		return err
+	}
+	if applied > 0 {
+		a.log.Info("the schema is up to date", "component", "database", "applied", applied)
+	}
+	return nil
+}
+
+// Start returns when requests are answered. When a part fails, what runs
+// already is left for Stop.
+func (a *Appliance) Start(ctx context.Context) error {
+	for _, p := range a.parts() {
+		if err := p.start(ctx); err != nil {
+			return fmt.Errorf("start %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// tailTime is what of the deadline is kept for the parts that stop last: the
+// broker and the database.
+const tailTime = 3 * time.Second
+
+// Stop ends the parts in reverse order. Requests and jobs have until shortly
+// before ctx's deadline; what they leave is handed back.
+func (a *Appliance) Stop(ctx context.Context) error {
+	patient := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		patient, cancel = context.WithDeadline(ctx, deadline.Add(-tailTime))
+		defer cancel()
+	}
+	parts := a.parts()
+	var failed []error
+	for i := len(parts) - 1; i >= 0; i-- {
+		limit := patient
+		if name := parts[i].name; name == "database" || name == "broker" || name == "ids" {
+			limit = ctx
+		}
+		if err := parts[i].stop(limit); err != nil {
+			failed = append(failed, fmt.Errorf("stop %s: %w", parts[i].name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Addrs are the addresses it listens on, after Start.
+func (a *Appliance) Addrs() []string {
+	var list []string
+	for _, address := range a.http.Addrs() {
+		list = append(list, address.String())
+	}
+	return list
+}
+
+// Done delivers the reason why the appliance cannot go on. The parts recover
+// by themselves from everything that is known to happen, so it stays silent.
+func (a *Appliance) Done() <-chan error { return a.done }

@@ -1,0 +1,100 @@
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"selflink/appliance/config"
+	"selflink/appliance/database"
+	"selflink/appliance/jobs"
+	"selflink/appliance/snowflake"
+	"selflink/services/accounts"
+)
+
+// closeTime bounds the end of a command's database.
+const closeTime = 10 * time.Second
+
+// Ledger is the database for commands that run beside the server: that of the
+// running one, or one that is started for the time of the command.
+type Ledger struct {
+	database *database.Server
+	ids      *snowflake.Generator
+	jobs     *jobs.Engine
+	accounts *accounts.Service
+}
+
+// OpenLedger reaches the database. The schema must be current, or brought up
+// to date by [Ledger.Migrate], before anything else is asked of it.
+func OpenLedger(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Ledger, error) {
+	l := &Ledger{}
+	var err error
+	if l.database, err = database.Attach(ctx, databaseOptions(cfg, log)); err != nil {
+		return nil, err
+	}
+	if err := l.open(cfg, log); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
+	if l.ids, err = snowflake.New(snowflake.Options{DB: l.database.Pool(), Logger: log}); err != nil {
+		return err
+	}
+	if l.jobs, err = jobs.New(jobs.Options{DB: l.database.Pool(), Queues: queues(cfg), Logger: log}); err != nil {
+		return err
+	}
+	l.accounts, err = newAccounts(cfg, l.database.Pool(), lazyIDs{l.ids}, nil, log)
+	return err
+}
+
+// lazyIDs leases a node number when the first id is needed: most commands
+// need none.
+type lazyIDs struct{ generator *snowflake.Generator }
+
+// Next implements accounts.IDs.
+func (l lazyIDs) Next() int64 {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	// A failed start shows in Next, which says why it cannot mint.
+	_ = l.generator.Start(ctx)
+	return l.generator.Next()
+}
+
+// Jobs looks at jobs and acts on them.
+func (l *Ledger) Jobs() *jobs.Engine { return l.jobs }
+
+// Accounts acts on accounts.
+func (l *Ledger) Accounts() *accounts.Service { return l.accounts }
+
+// Migrate brings the schema up to date and returns its version before and
+// after.
+func (l *Ledger) Migrate(ctx context.Context) (from, to int64, err error) {
+	before, err := l.database.Schema(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the schema's version: %w", err)
+	}
+	if _, err := l.database.Migrate(ctx); err != nil {
+		return before.Current, before.Current, err
+	}
+	after, err := l.database.Schema(ctx)
+	if err != nil {
+		return before.Current, 0, fmt.Errorf("read the schema's version: %w", err)
+	}
+	return before.Current, after.Current, nil
+}
+
+// Close ends the connection, and the database if it was started for it.
+func (l *Ledger) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if l.ids != nil {
+		if err := l.ids.Stop(ctx); err != nil {
+			return err
+		}
+	}
+	return l.database.Stop(ctx)
+}
