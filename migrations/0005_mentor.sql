@@ -118,3 +118,86 @@ CREATE TABLE mentor_purges (
     messages bigint NOT NULL,
     sessions bigint NOT NULL
 );
+
+-- The two statements of the hot path are functions: behind a pooler without
+-- prepared statements Postgres would plan them anew each time, which takes
+-- four times as long as running them. Inside a function it keeps the plans.
+
+-- mentor_ask stores a question in the session it belongs to, which is opened
+-- when there is none, and gives the ids of both and the last messages before
+-- it, newest first, each a role, a line feed and a text. When a stream asked
+-- the same within the last seconds, nothing is stored: that question's ids
+-- come back alone. claim is true for streams, whose questions others join.
+-- +goose StatementBegin
+CREATE FUNCTION mentor_ask(
+    p_user bigint, p_mode text, p_language text, p_content text, p_session bigint, p_question bigint,
+    p_meta jsonb, p_task uuid, p_fingerprint bytea, p_seconds float8, p_most integer, p_claim boolean
+) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+    since   timestamptz := clock_timestamp() - make_interval(secs => p_seconds);
+    session bigint;
+    joined  text[];
+    history text[];
+BEGIN
+    IF NOT p_claim THEN
+        SELECT ARRAY[st.question_id::text, st.session_id::text] INTO joined FROM mentor_streams st
+        WHERE st.user_id = p_user AND st.fingerprint = p_fingerprint AND st.asked_at > since;
+        IF FOUND THEN
+            RETURN joined;
+        END IF;
+    END IF;
+    SELECT s.id INTO session FROM mentor_sessions s
+    WHERE s.user_id = p_user AND s.mode = p_mode AND s.language = p_language AND s.active AND s.origin <> 'journal'
+    ORDER BY s.started_at DESC, s.id DESC LIMIT 1;
+    IF NOT FOUND THEN
+        INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
+        VALUES (p_session, p_user, p_mode, p_language, 'chat')
+        ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
+        RETURNING id INTO session;
+    END IF;
+    IF p_claim THEN
+        INSERT INTO mentor_streams AS st (user_id, fingerprint, question_id, session_id)
+        VALUES (p_user, p_fingerprint, p_question, session)
+        ON CONFLICT (user_id, fingerprint) DO UPDATE
+            SET question_id = excluded.question_id, session_id = excluded.session_id, asked_at = clock_timestamp()
+            WHERE st.asked_at <= since;
+        IF NOT FOUND THEN
+            SELECT ARRAY[st.question_id::text, st.session_id::text] INTO joined FROM mentor_streams st
+            WHERE st.user_id = p_user AND st.fingerprint = p_fingerprint;
+            RETURN joined;
+        END IF;
+    END IF;
+    history := ARRAY(
+        SELECT m.role || E'\n' || m.content FROM mentor_messages m
+        WHERE m.session_id = session
+        ORDER BY m.created_at DESC, m.id DESC LIMIT p_most
+    );
+    INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id)
+    VALUES (p_question, session, p_user, 'user', p_content, p_meta, p_task);
+    RETURN ARRAY[p_question::text, session::text] || history;
+END
+$$;
+-- +goose StatementEnd
+
+-- mentor_answer stores the answer to a question unless it has one, and gives
+-- the id and text of the stored one; null when the question is gone.
+-- +goose StatementBegin
+CREATE FUNCTION mentor_answer(
+    p_id bigint, p_role text, p_content text, p_meta jsonb, p_task uuid, p_request bigint, p_version text
+) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+    stored text[];
+BEGIN
+    INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id, request_id, task_version)
+    SELECT p_id, q.session_id, q.user_id, p_role, p_content, p_meta, p_task, q.id, p_version
+    FROM mentor_messages q WHERE q.id = p_request
+    ON CONFLICT (request_id, task_version) WHERE request_id IS NOT NULL DO NOTHING;
+    IF FOUND THEN
+        RETURN ARRAY[p_id::text, p_content];
+    END IF;
+    SELECT ARRAY[a.id::text, a.content] INTO stored FROM mentor_messages a
+    WHERE a.request_id = p_request AND a.task_version = p_version;
+    RETURN stored;
+END
+$$;
+-- +goose StatementEnd

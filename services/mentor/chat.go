@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -119,7 +120,7 @@ func (s *Service) chatNow(ctx context.Context, in chatInput, key string) (Chat, 
 			return Chat{}, ctx.Err()
 		}
 	}
-	q, asked, err := s.ask(ctx, s.DB, in, nil)
+	q, asked, err := s.ask(ctx, s.DB, in, nil, false)
 	if err != nil {
 		return Chat{}, err
 	}
@@ -160,27 +161,34 @@ func nowBody(session int64, mode string, question int64, a answer) Chat {
 
 // ask stores a question in the session it belongs to, which is opened when
 // there is none. asked is false when a stream asked the same a moment ago: q
-// is that question then, without its history. Its one statement runs in db.
-func (s *Service) ask(ctx context.Context, db database.Querier, in chatInput, task *uuid.UUID) (q question, asked bool, err error) {
+// is that question then, without its history. claim lets others join this one.
+// Its one statement runs in db.
+func (s *Service) ask(ctx context.Context, db database.Querier, in chatInput, task *uuid.UUID, claim bool) (q question, asked bool, err error) {
 	print := in.fingerprint()
-	params := mentordb.AskChatParams{
-		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: print[:],
+	params := mentordb.AskParams{
+		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: print[:], Claim: claim,
 		JoinableSeconds: joinable.Seconds(), SessionID: s.IDs.Next(), QuestionID: s.IDs.Next(), Most: chatHistory,
 	}
 	if task != nil {
 		params.TaskID, params.Meta = task, taskMeta{Task: task, Version: taskVersion}.encode()
 	}
-	row, err := mentordb.New(db).AskChat(ctx, params)
+	row, err := mentordb.New(db).Ask(ctx, params)
 	if isGone(err) && db == database.Querier(s.DB) {
-		row, err = mentordb.New(db).AskChat(ctx, params)
+		row, err = mentordb.New(db).Ask(ctx, params)
+	}
+	if err == nil && len(row) < 2 {
+		err = errQuestionGone
 	}
 	if err != nil {
 		return question{}, false, fmt.Errorf("store question: %w", err)
 	}
-	return question{
-		id: row.QuestionID, session: row.SessionID, user: in.user,
-		mode: in.mode, language: in.language, text: in.text, history: row.History,
-	}, row.QuestionID == params.QuestionID, nil
+	q = question{user: in.user, mode: in.mode, language: in.language, text: in.text, history: row[2:]}
+	for i, id := range []*int64{&q.id, &q.session} {
+		if *id, err = strconv.ParseInt(row[i], 10, 64); err != nil {
+			return question{}, false, fmt.Errorf("store question: %w", err)
+		}
+	}
+	return q, q.id == params.QuestionID, nil
 }
 
 // chatLater leaves the answer to a background task, and waits a little for it.
@@ -203,7 +211,7 @@ func (s *Service) chatLater(ctx context.Context, in chatInput, key string) (Chat
 		return s.DB.Tx(ctx, func(tx database.Tx) error {
 			var asked bool
 			var err error
-			if q, asked, err = s.ask(ctx, tx, in, &task); err != nil {
+			if q, asked, err = s.ask(ctx, tx, in, &task, false); err != nil {
 				return err
 			}
 			if !asked {

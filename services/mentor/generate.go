@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -113,23 +114,21 @@ func (s *Service) storeAnswer(ctx context.Context, db database.Querier, question
 		meta = taskMeta{Task: task, Request: question, Version: taskVersion, Error: failure}.encode()
 	}
 	id := s.IDs.Next()
-	_, err := q.StoreAnswer(ctx, mentordb.StoreAnswerParams{
+	row, err := q.StoreAnswer(ctx, mentordb.StoreAnswerParams{
 		ID: id, Role: role, Content: text, Meta: meta, TaskID: task, TaskVersion: taskVersion, RequestID: question,
 	})
-	if err == nil {
-		return answer{id, text, true}, nil
-	}
-	if !database.IsNoRows(err) {
+	if err != nil {
 		return answer{}, fmt.Errorf("store answer: %w", err)
 	}
-	old, err := q.Answer(ctx, mentordb.AnswerParams{RequestID: question, TaskVersion: taskVersion})
-	if database.IsNoRows(err) {
+	if len(row) != 2 {
 		return answer{}, errQuestionGone
 	}
-	if err != nil {
+	a := answer{text: row[1]}
+	if a.id, err = strconv.ParseInt(row[0], 10, 64); err != nil {
 		return answer{}, fmt.Errorf("read answer: %w", err)
 	}
-	return answer{old.ID, old.Content, false}, nil
+	a.stored = a.id == id
+	return a, nil
 }
 
 // storing gives the context in which an answer is stored: it outlives the

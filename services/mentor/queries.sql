@@ -1,82 +1,12 @@
 -- Questions and answers of chats, streams and background jobs. A line of
 -- history is a message's role, a line feed, and its text; newest first.
 
--- AskChat finds or opens the session that a chat goes on with, stores the
--- question, and gives the last messages before it, in one statement: it is
--- the hot path. When the same was asked through a stream a moment ago, nothing
--- is stored and that question comes back.
--- name: AskChat :one
-WITH joined AS (
-    SELECT st.question_id, st.session_id FROM mentor_streams st
-    WHERE st.user_id = @user_id AND st.fingerprint = @fingerprint
-      AND st.asked_at > clock_timestamp() - make_interval(secs => @joinable_seconds::float8)
-), found AS (
-    SELECT s.id FROM mentor_sessions s
-    WHERE s.user_id = @user_id AND s.mode = @mode::text AND s.language = @language::text AND s.active AND s.origin <> 'journal'
-    ORDER BY s.started_at DESC, s.id DESC LIMIT 1
-), opened AS (
-    INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
-    SELECT @session_id::bigint, @user_id::bigint, @mode::text, @language::text, 'chat'
-    WHERE NOT EXISTS (SELECT FROM found) AND NOT EXISTS (SELECT FROM joined)
-    ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
-    RETURNING id
-), current AS (
-    SELECT found.id FROM found UNION ALL SELECT opened.id FROM opened
-), asked AS (
-    INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id)
-    SELECT @question_id::bigint, current.id, @user_id::bigint, 'user', @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid
-    FROM current WHERE NOT EXISTS (SELECT FROM joined)
-    RETURNING id, session_id
-), question AS (
-    SELECT joined.question_id AS id, joined.session_id FROM joined
-    UNION ALL SELECT asked.id, asked.session_id FROM asked
-)
-SELECT question.id::bigint AS question_id, question.session_id::bigint AS session_id,
-    ARRAY(
-        SELECT m.role || E'\n' || m.content FROM mentor_messages m
-        WHERE m.session_id = question.session_id
-        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
-    )::text[] AS history
-FROM question;
-
--- AskStream is AskChat for a question asked through a stream. It gives no row
--- when the same question was asked a moment ago.
--- name: AskStream :one
-WITH found AS (
-    SELECT s.id FROM mentor_sessions s
-    WHERE s.user_id = @user_id AND s.mode = @mode::text AND s.language = @language::text AND s.active AND s.origin <> 'journal'
-    ORDER BY s.started_at DESC, s.id DESC LIMIT 1
-), opened AS (
-    INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
-    SELECT @session_id::bigint, @user_id::bigint, @mode::text, @language::text, 'chat'
-    WHERE NOT EXISTS (SELECT FROM found)
-    ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
-    RETURNING id
-), current AS (
-    SELECT found.id FROM found UNION ALL SELECT opened.id FROM opened
-), claim AS (
-    INSERT INTO mentor_streams AS st (user_id, fingerprint, question_id, session_id)
-    SELECT @user_id::bigint, @fingerprint::bytea, @question_id::bigint, current.id FROM current
-    ON CONFLICT (user_id, fingerprint) DO UPDATE
-        SET question_id = excluded.question_id, session_id = excluded.session_id, asked_at = clock_timestamp()
-        WHERE st.asked_at <= clock_timestamp() - make_interval(secs => @joinable_seconds::float8)
-    RETURNING question_id, session_id
-), asked AS (
-    INSERT INTO mentor_messages (id, session_id, user_id, role, content)
-    SELECT claim.question_id, claim.session_id, @user_id::bigint, 'user', @content::text FROM claim
-    RETURNING id
-)
-SELECT claim.session_id,
-    ARRAY(
-        SELECT m.role || E'\n' || m.content FROM mentor_messages m
-        WHERE m.session_id = claim.session_id
-        ORDER BY m.created_at DESC, m.id DESC LIMIT @most
-    )::text[] AS history
-FROM claim;
-
--- name: StreamQuestion :one
-SELECT st.question_id, st.session_id FROM mentor_streams st
-WHERE st.user_id = @user_id AND st.fingerprint = @fingerprint;
+-- Ask stores a question, see mentor_ask.
+-- name: Ask :one
+SELECT mentor_ask(
+    @user_id::bigint, @mode::text, @language::text, @content::text, @session_id::bigint, @question_id::bigint,
+    sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, @fingerprint::bytea, @joinable_seconds::float8, @most::integer, @claim::boolean
+)::text[] AS asked;
 
 -- TouchStream lets the moment in which a question can be joined begin with its
 -- answer.
@@ -107,13 +37,11 @@ UPDATE mentor_messages SET
     updated_at = clock_timestamp()
 WHERE id = @id RETURNING task_id;
 
--- StoreAnswer stores the answer to a question unless it has one or is gone.
+-- StoreAnswer stores an answer, see mentor_answer.
 -- name: StoreAnswer :one
-INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id, request_id, task_version)
-SELECT @id::bigint, q.session_id, q.user_id, @role::text, @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, q.id, @task_version::text
-FROM mentor_messages q WHERE q.id = @request_id
-ON CONFLICT (request_id, task_version) WHERE request_id IS NOT NULL DO NOTHING
-RETURNING id;
+SELECT coalesce(mentor_answer(
+    @id::bigint, @role::text, @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, @request_id::bigint, @task_version::text
+), '{}')::text[] AS stored;
 
 -- name: Answer :one
 SELECT a.id, a.content FROM mentor_messages a

@@ -14,7 +14,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"selflink/appliance/auth"
-	"selflink/appliance/database"
 	"selflink/appliance/httpapi"
 	"selflink/appliance/llm"
 	"selflink/services/mentor/mentordb"
@@ -57,12 +56,12 @@ func (s *Service) stream(c *fiber.Ctx, in *streamIn) error {
 	if g := s.generations.known(q.key()); g != nil {
 		return s.serve(c, q, g)
 	}
-	asked, err := s.askStream(ctx, q)
+	question, asked, err := s.ask(ctx, s.DB, q, nil, true)
 	if err != nil {
 		return err
 	}
-	g, err := s.generations.join(q.key(), asked.id, asked.session, func(ctx context.Context, g *generation) (answer, error) {
-		return s.answerStream(ctx, g, asked)
+	g, err := s.generations.join(q.key(), question.id, question.session, func(ctx context.Context, g *generation) (answer, error) {
+		return s.answerStream(ctx, g, question, !asked)
 	})
 	if err != nil {
 		return httpapi.Unavailable()
@@ -106,54 +105,19 @@ func streamProblem(err error) string {
 	}
 }
 
-// askedStream is a question of a stream: new, with what was said before it, or
-// one that was asked a moment ago.
-type askedStream struct {
-	question
-	again bool
-}
-
-// askStream stores a question unless it was asked a moment ago.
-func (s *Service) askStream(ctx context.Context, in chatInput) (askedStream, error) {
-	print := in.fingerprint()
-	params := mentordb.AskStreamParams{
-		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: print[:],
-		JoinableSeconds: joinable.Seconds(), SessionID: s.IDs.Next(), QuestionID: s.IDs.Next(), Most: chatHistory,
-	}
-	row, err := s.q.AskStream(ctx, params)
-	if isGone(err) {
-		row, err = s.q.AskStream(ctx, params)
-	}
-	out := askedStream{question: question{
-		id: params.QuestionID, session: row.SessionID, user: in.user,
-		mode: in.mode, language: in.language, text: in.text, history: row.History,
-	}}
-	if database.IsNoRows(err) {
-		old, oldErr := s.q.StreamQuestion(ctx, mentordb.StreamQuestionParams{UserID: in.user, Fingerprint: print[:]})
-		if oldErr != nil {
-			return askedStream{}, fmt.Errorf("find question: %w", oldErr)
-		}
-		out.id, out.session, out.again = old.QuestionID, old.SessionID, true
-		return out, nil
-	}
-	if err != nil {
-		return askedStream{}, fmt.Errorf("store question: %w", err)
-	}
-	return out, nil
-}
-
 // answerStream is the work of a generation: it runs the model, or takes the
-// answer that is there, and stores it before anybody hears of the end.
-func (s *Service) answerStream(ctx context.Context, g *generation, q askedStream) (answer, error) {
-	a, err := s.streamAnswer(ctx, g, q)
+// answer that is there when the question was asked before, and stores it
+// before anybody hears of the end.
+func (s *Service) answerStream(ctx context.Context, g *generation, q question, again bool) (answer, error) {
+	a, err := s.streamAnswer(ctx, g, q, again)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, llm.ErrModelDown) {
 		s.Log.LogAttrs(ctx, slog.LevelError, "stream failed", slog.Int64("user_id", q.user), slog.String("error", err.Error()))
 	}
 	return a, err
 }
 
-func (s *Service) streamAnswer(ctx context.Context, g *generation, q askedStream) (answer, error) {
-	if q.again {
+func (s *Service) streamAnswer(ctx context.Context, g *generation, q question, again bool) (answer, error) {
+	if again {
 		old, err := s.q.Question(ctx, mentordb.QuestionParams{ID: q.id, TaskVersion: taskVersion, Most: chatHistory})
 		if err != nil {
 			return answer{}, fmt.Errorf("read question: %w", err)
@@ -171,7 +135,7 @@ func (s *Service) streamAnswer(ctx context.Context, g *generation, q askedStream
 	if s.Disabled {
 		text = s.voice(q.language).unavailable
 		g.add(text)
-	} else if text, err = s.generate(ctx, s.chatPrompt(q.question), g.add); err != nil {
+	} else if text, err = s.generate(ctx, s.chatPrompt(q), g.add); err != nil {
 		return answer{}, err
 	}
 	store, cancel := storing(ctx)

@@ -93,85 +93,50 @@ func (q *Queries) AnswerAsked(ctx context.Context, arg AnswerAskedParams) error 
 	return err
 }
 
-const askChat = `-- name: AskChat :one
+const ask = `-- name: Ask :one
 
-WITH joined AS (
-    SELECT st.question_id, st.session_id FROM mentor_streams st
-    WHERE st.user_id = $2 AND st.fingerprint = $3
-      AND st.asked_at > clock_timestamp() - make_interval(secs => $4::float8)
-), found AS (
-    SELECT s.id FROM mentor_sessions s
-    WHERE s.user_id = $2 AND s.mode = $5::text AND s.language = $6::text AND s.active AND s.origin <> 'journal'
-    ORDER BY s.started_at DESC, s.id DESC LIMIT 1
-), opened AS (
-    INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
-    SELECT $7::bigint, $2::bigint, $5::text, $6::text, 'chat'
-    WHERE NOT EXISTS (SELECT FROM found) AND NOT EXISTS (SELECT FROM joined)
-    ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
-    RETURNING id
-), current AS (
-    SELECT found.id FROM found UNION ALL SELECT opened.id FROM opened
-), asked AS (
-    INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id)
-    SELECT $8::bigint, current.id, $2::bigint, 'user', $9::text, $10::jsonb, $11::uuid
-    FROM current WHERE NOT EXISTS (SELECT FROM joined)
-    RETURNING id, session_id
-), question AS (
-    SELECT joined.question_id AS id, joined.session_id FROM joined
-    UNION ALL SELECT asked.id, asked.session_id FROM asked
-)
-SELECT question.id::bigint AS question_id, question.session_id::bigint AS session_id,
-    ARRAY(
-        SELECT m.role || E'\n' || m.content FROM mentor_messages m
-        WHERE m.session_id = question.session_id
-        ORDER BY m.created_at DESC, m.id DESC LIMIT $1
-    )::text[] AS history
-FROM question
+SELECT mentor_ask(
+    $1::bigint, $2::text, $3::text, $4::text, $5::bigint, $6::bigint,
+    $7::jsonb, $8::uuid, $9::bytea, $10::float8, $11::integer, $12::boolean
+)::text[] AS asked
 `
 
-type AskChatParams struct {
-	Most            int32
+type AskParams struct {
 	UserID          int64
-	Fingerprint     []byte
-	JoinableSeconds float64
 	Mode            string
 	Language        string
+	Content         string
 	SessionID       int64
 	QuestionID      int64
-	Content         string
 	Meta            json.RawMessage
 	TaskID          *uuid.UUID
-}
-
-type AskChatRow struct {
-	QuestionID int64
-	SessionID  int64
-	History    []string
+	Fingerprint     []byte
+	JoinableSeconds float64
+	Most            int32
+	Claim           bool
 }
 
 // Questions and answers of chats, streams and background jobs. A line of
 // history is a message's role, a line feed, and its text; newest first.
-// AskChat finds or opens the session that a chat goes on with, stores the
-// question, and gives the last messages before it, in one statement: it is
-// the hot path. When the same was asked through a stream a moment ago, nothing
-// is stored and that question comes back.
-func (q *Queries) AskChat(ctx context.Context, arg AskChatParams) (AskChatRow, error) {
-	row := q.db.QueryRow(ctx, askChat,
-		arg.Most,
+// Ask stores a question, see mentor_ask.
+func (q *Queries) Ask(ctx context.Context, arg AskParams) ([]string, error) {
+	row := q.db.QueryRow(ctx, ask,
 		arg.UserID,
-		arg.Fingerprint,
-		arg.JoinableSeconds,
 		arg.Mode,
 		arg.Language,
+		arg.Content,
 		arg.SessionID,
 		arg.QuestionID,
-		arg.Content,
 		arg.Meta,
 		arg.TaskID,
+		arg.Fingerprint,
+		arg.JoinableSeconds,
+		arg.Most,
+		arg.Claim,
 	)
-	var i AskChatRow
-	err := row.Scan(&i.QuestionID, &i.SessionID, &i.History)
-	return i, err
+	var asked []string
+	err := row.Scan(&asked)
+	return asked, err
 }
 
 const askJournal = `-- name: AskJournal :one
@@ -239,76 +204,6 @@ func (q *Queries) AskJournal(ctx context.Context, arg AskJournalParams) (AskJour
 	)
 	var i AskJournalRow
 	err := row.Scan(&i.SessionID, &i.History, &i.Elsewhere)
-	return i, err
-}
-
-const askStream = `-- name: AskStream :one
-WITH found AS (
-    SELECT s.id FROM mentor_sessions s
-    WHERE s.user_id = $2 AND s.mode = $3::text AND s.language = $4::text AND s.active AND s.origin <> 'journal'
-    ORDER BY s.started_at DESC, s.id DESC LIMIT 1
-), opened AS (
-    INSERT INTO mentor_sessions (id, user_id, mode, language, origin)
-    SELECT $5::bigint, $2::bigint, $3::text, $4::text, 'chat'
-    WHERE NOT EXISTS (SELECT FROM found)
-    ON CONFLICT (user_id, mode, language) WHERE active AND origin = 'chat' DO UPDATE SET updated_at = clock_timestamp()
-    RETURNING id
-), current AS (
-    SELECT found.id FROM found UNION ALL SELECT opened.id FROM opened
-), claim AS (
-    INSERT INTO mentor_streams AS st (user_id, fingerprint, question_id, session_id)
-    SELECT $2::bigint, $6::bytea, $7::bigint, current.id FROM current
-    ON CONFLICT (user_id, fingerprint) DO UPDATE
-        SET question_id = excluded.question_id, session_id = excluded.session_id, asked_at = clock_timestamp()
-        WHERE st.asked_at <= clock_timestamp() - make_interval(secs => $8::float8)
-    RETURNING question_id, session_id
-), asked AS (
-    INSERT INTO mentor_messages (id, session_id, user_id, role, content)
-    SELECT claim.question_id, claim.session_id, $2::bigint, 'user', $9::text FROM claim
-    RETURNING id
-)
-SELECT claim.session_id,
-    ARRAY(
-        SELECT m.role || E'\n' || m.content FROM mentor_messages m
-        WHERE m.session_id = claim.session_id
-        ORDER BY m.created_at DESC, m.id DESC LIMIT $1
-    )::text[] AS history
-FROM claim
-`
-
-type AskStreamParams struct {
-	Most            int32
-	UserID          int64
-	Mode            string
-	Language        string
-	SessionID       int64
-	Fingerprint     []byte
-	QuestionID      int64
-	JoinableSeconds float64
-	Content         string
-}
-
-type AskStreamRow struct {
-	SessionID int64
-	History   []string
-}
-
-// AskStream is AskChat for a question asked through a stream. It gives no row
-// when the same question was asked a moment ago.
-func (q *Queries) AskStream(ctx context.Context, arg AskStreamParams) (AskStreamRow, error) {
-	row := q.db.QueryRow(ctx, askStream,
-		arg.Most,
-		arg.UserID,
-		arg.Mode,
-		arg.Language,
-		arg.SessionID,
-		arg.Fingerprint,
-		arg.QuestionID,
-		arg.JoinableSeconds,
-		arg.Content,
-	)
-	var i AskStreamRow
-	err := row.Scan(&i.SessionID, &i.History)
 	return i, err
 }
 
@@ -1187,11 +1082,9 @@ func (q *Queries) SetTask(ctx context.Context, arg SetTaskParams) (*uuid.UUID, e
 }
 
 const storeAnswer = `-- name: StoreAnswer :one
-INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id, request_id, task_version)
-SELECT $1::bigint, q.session_id, q.user_id, $2::text, $3::text, $4::jsonb, $5::uuid, q.id, $6::text
-FROM mentor_messages q WHERE q.id = $7
-ON CONFLICT (request_id, task_version) WHERE request_id IS NOT NULL DO NOTHING
-RETURNING id
+SELECT coalesce(mentor_answer(
+    $1::bigint, $2::text, $3::text, $4::jsonb, $5::uuid, $6::bigint, $7::text
+), '{}')::text[] AS stored
 `
 
 type StoreAnswerParams struct {
@@ -1200,24 +1093,24 @@ type StoreAnswerParams struct {
 	Content     string
 	Meta        json.RawMessage
 	TaskID      *uuid.UUID
-	TaskVersion string
 	RequestID   int64
+	TaskVersion string
 }
 
-// StoreAnswer stores the answer to a question unless it has one or is gone.
-func (q *Queries) StoreAnswer(ctx context.Context, arg StoreAnswerParams) (int64, error) {
+// StoreAnswer stores an answer, see mentor_answer.
+func (q *Queries) StoreAnswer(ctx context.Context, arg StoreAnswerParams) ([]string, error) {
 	row := q.db.QueryRow(ctx, storeAnswer,
 		arg.ID,
 		arg.Role,
 		arg.Content,
 		arg.Meta,
 		arg.TaskID,
-		arg.TaskVersion,
 		arg.RequestID,
+		arg.TaskVersion,
 	)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+	var stored []string
+	err := row.Scan(&stored)
+	return stored, err
 }
 
 const storeMemory = `-- name: StoreMemory :exec
@@ -1264,28 +1157,6 @@ func (q *Queries) StoreReflection(ctx context.Context, arg StoreReflectionParams
 		arg.ID,
 	)
 	return err
-}
-
-const streamQuestion = `-- name: StreamQuestion :one
-SELECT st.question_id, st.session_id FROM mentor_streams st
-WHERE st.user_id = $1 AND st.fingerprint = $2
-`
-
-type StreamQuestionParams struct {
-	UserID      int64
-	Fingerprint []byte
-}
-
-type StreamQuestionRow struct {
-	QuestionID int64
-	SessionID  int64
-}
-
-func (q *Queries) StreamQuestion(ctx context.Context, arg StreamQuestionParams) (StreamQuestionRow, error) {
-	row := q.db.QueryRow(ctx, streamQuestion, arg.UserID, arg.Fingerprint)
-	var i StreamQuestionRow
-	err := row.Scan(&i.QuestionID, &i.SessionID)
-	return i, err
 }
 
 const suggestTask = `-- name: SuggestTask :one
