@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
+
+	"selflink/appliance/httpapi"
 )
 
 // admin is "selflink admin".
@@ -39,9 +42,17 @@ func adminCreate(ctx context.Context, p *program, args []string) error {
 		how.given = cfg.AdminPassword.Reveal()
 	}
 	return p.withPassword(ctx, o, how, func(l ledger, password string) error {
+		// An administrator may be made before the first start.
+		if _, _, err := l.Migrate(ctx); err != nil {
+			return fmt.Errorf("cannot bring the schema up to date: %w", err)
+		}
 		id, err := l.Accounts().CreateAdmin(ctx, who, password, first(*name, cfg.AdminName))
+		var refused *httpapi.Error
+		if errors.As(err, &refused) {
+			return fmt.Errorf("cannot create the administrator: %s has an account already\n  Give it all rights with:  selflink admin promote %s", who, who)
+		}
 		if err != nil {
-			return fmt.Errorf("cannot create the administrator: %w\n  If the account exists already, promote it with:  selflink admin promote %s", err, who)
+			return fmt.Errorf("cannot create the administrator: %w", err)
 		}
 		return p.done(o, how, id, "%s is an administrator now.\n", who, password)
 	})

@@ -67,7 +67,7 @@ func newBench(t *testing.T, environ ...string) *bench {
 // withLedger gives the bench a fake database.
 func (b *bench) withLedger(l *fakeLedger) *bench {
 	b.parts.openLedger = func(_ context.Context, cfg *config.Config, _ *slog.Logger) (ledger, error) {
-		l.dataDir = cfg.DataDir
+		l.dataDir, l.keyed = cfg.DataDir, !cfg.JWTSigningKey.IsZero()
 		return l, l.openErr
 	}
 	return b
@@ -88,13 +88,18 @@ type fakeLedger struct {
 	failing      map[jobs.ID]error
 	from, to     int64
 	closed       bool
+	migrated     bool
+	keyed        bool // the settings it was opened with had a signing key
 }
 
 func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
 func (l *fakeLedger) Close() error            { l.closed = true; return nil }
 
-func (l *fakeLedger) Migrate(context.Context) (int64, int64, error) { return l.from, l.to, l.err }
+func (l *fakeLedger) Migrate(context.Context) (int64, int64, error) {
+	l.migrated = true
+	return l.from, l.to, l.err
+}
 
 func (l *fakeLedger) List(_ context.Context, f jobs.Filter) ([]jobs.Info, error) {
 	l.filter = f

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 
+	"selflink/appliance/config"
 	"selflink/appliance/telemetry"
 )
 
-// ledger reads the settings and opens the database beside the server. Only
-// warnings of it are logged: the verb says what there is to say.
+// ledger reads the settings and opens the database beside the server. It may
+// be the first thing that runs on a data directory, so missing secrets are made
+// as the server makes them. Only warnings are logged: the verb says what there
+// is to say.
 func (p *program) ledger(ctx context.Context, o *options) (ledger, error) {
-	cfg, err := p.load(o)
+	cfg, _, err := config.Load(p.sources(o))
 	if err != nil {
 		return nil, err
 	}

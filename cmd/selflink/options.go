@@ -80,8 +80,8 @@ func (p *program) sources(o *options) config.Sources {
 	return config.Sources{Flags: o.settings, Environ: p.environ}
 }
 
-// load reads the settings for a command that runs beside the server. It makes
-// no secrets and does not repeat the remarks that the server logs.
+// load reads the settings for looking at them. It makes no secrets and does not
+// repeat the remarks that the server logs.
 func (p *program) load(o *options) (*config.Config, error) {
 	src := p.sources(o)
 	src.ReadOnly = true

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,7 +12,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"selflink/appliance/config"
 	"selflink/appliance/database"
+	"selflink/appliance/httpapi"
 	"selflink/appliance/jobs"
 )
 
@@ -110,6 +114,8 @@ func TestAdmin(t *testing.T) {
 	require.Equal(t, exitOK, b.run([]string{"admin", "create", "--email", "ann@example.com", "--name", "Ann"}), b.err.String())
 	require.Equal(t, []string{"create ann@example.com|correct horse|Ann"}, l.calls)
 	require.True(t, l.closed)
+	require.True(t, l.keyed, "before the first start the key is made")
+	require.True(t, l.migrated, "before the first start the schema is made")
 	require.NotContains(t, b.out.String()+b.err.String(), "correct horse", "a password that was given is not repeated")
 
 	l = &fakeLedger{}
@@ -138,11 +144,27 @@ func TestAdmin(t *testing.T) {
 	b = newBench(t).withInput(strings.Repeat("x", 10_000))
 	require.Equal(t, exitFailed, b.run([]string{"admin", "reset-password", "ann"}))
 
+	taken := &fakeLedger{}
+	b = newBench(t).withLedger(taken).withInput("correct horse\n")
+	b.parts.openLedger = func(context.Context, *config.Config, *slog.Logger) (ledger, error) { return takenLedger{taken}, nil }
+	require.Equal(t, exitFailed, b.run([]string{"admin", "create", "ann@example.com"}))
+	require.Contains(t, b.err.String(), "ann@example.com has an account already")
+	require.Contains(t, b.err.String(), "selflink admin promote ann@example.com")
+
 	l = &fakeLedger{err: errors.New("accounts: no such account")}
 	b = newBench(t).withLedger(l)
 	require.Equal(t, exitFailed, b.run([]string{"admin", "promote", "nobody"}))
 	require.Contains(t, b.err.String(), "cannot promote nobody: accounts: no such account")
 	require.True(t, l.closed)
+}
+
+// takenLedger knows every address already.
+type takenLedger struct{ *fakeLedger }
+
+func (l takenLedger) Accounts() accountKeeper { return l }
+
+func (takenLedger) CreateAdmin(context.Context, string, string, string) (int64, error) {
+	return 0, httpapi.Invalid("email", "user with this email already exists.")
 }
 
 func TestJobs(t *testing.T) {
