@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -123,8 +124,13 @@ func (a *API) reportAs(rc *request, method string, status int, size int64) {
 	took := a.opts.Now().Sub(rc.start)
 	a.observe.end(rc, method, status, took)
 	level := levelInfo
-	if rc.res != nil && rc.res.first.op.system {
+	switch {
+	case rc.res != nil && rc.res.first.op.system:
 		level = levelDebug // probes come every few seconds
+	case status >= http.StatusInternalServerError:
+		level = levelError
+	case status >= http.StatusBadRequest:
+		level = levelWarn
 	}
 	ctx := context.Background()
 	if !a.log.Enabled(ctx, level) {
