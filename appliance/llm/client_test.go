@@ -208,8 +208,11 @@ func TestCancelReachesTheProvider(t *testing.T) {
 			t.Parallel()
 			server := llmtest.New(t)
 			server.Always(llmtest.Script{Pieces: []string{"Hel"}, Hang: true})
-			ctx, cancel := context.WithCancel(t.Context())
-			_, err := model(t, w.make(server.URL)).Generate(ctx, w.prompt, func(string) error { cancel(); return nil })
+			ctx, cancel := context.WithCancelCause(t.Context())
+			_, err := model(t, w.make(server.URL)).Generate(ctx, w.prompt, func(string) error {
+				cancel(errors.New("a reason of the caller's"))
+				return nil
+			})
 			require.ErrorIs(t, err, context.Canceled)
 			require.NotErrorIs(t, err, llm.ErrModelDown)
 			<-server.Next(t).Gone

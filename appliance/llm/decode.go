@@ -62,7 +62,7 @@ func readEvents(r io.Reader, each func(data []byte) (complete bool, err error)) 
 		}
 		return false, nil
 	})
-	if has && err == errBrokenOff { //nolint:errorlint // exactly the clean end, after which the last event may lack its blank line
+	if has && err == errBrokenOff { // exactly the clean end, after which the last event may lack its blank line
 		complete, eachErr := each(data)
 		if eachErr != nil || complete {
 			return eachErr

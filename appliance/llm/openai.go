@@ -78,7 +78,7 @@ func (o *openAI) generate(ctx context.Context, p Prompt, emit func(string) error
 	err = readEvents(res, func(data []byte) (bool, error) {
 		return read(data, &usage, &finished, emit)
 	})
-	if finished && err == errBrokenOff { //nolint:errorlint // exactly the clean end: some servers end without [DONE]
+	if finished && err == errBrokenOff { // exactly the clean end: some servers end without [DONE]
 		err = nil
 	}
 	return usage, err

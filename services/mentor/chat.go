@@ -164,9 +164,9 @@ func nowBody(session int64, mode string, question int64, a answer) Chat {
 // is that question then, without its history. claim lets others join this one.
 // Its one statement runs in db.
 func (s *Service) ask(ctx context.Context, db database.Querier, in chatInput, task *uuid.UUID, claim bool) (q question, asked bool, err error) {
-	print := in.fingerprint()
+	sum := in.fingerprint()
 	params := mentordb.AskParams{
-		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: print[:], Claim: claim,
+		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: sum[:], Claim: claim,
 		JoinableSeconds: joinable.Seconds(), SessionID: s.IDs.Next(), QuestionID: s.IDs.Next(), Most: chatHistory,
 	}
 	if task != nil {

@@ -144,8 +144,8 @@ func (s *Service) streamAnswer(ctx context.Context, g *generation, q question, a
 	if err != nil {
 		return answer{}, err
 	}
-	print := g.key.fingerprint
-	err = s.q.TouchStream(store, mentordb.TouchStreamParams{UserID: q.user, Fingerprint: print[:], QuestionID: q.id})
+	sum := g.key.fingerprint
+	err = s.q.TouchStream(store, mentordb.TouchStreamParams{UserID: q.user, Fingerprint: sum[:], QuestionID: q.id})
 	if err != nil {
 		return answer{}, fmt.Errorf("keep answer joinable: %w", err)
 	}

@@ -142,6 +142,8 @@ func TestSameQuestionJoins(t *testing.T) {
 	wait.Go(func() {
 		require.Equal(t, "one two", r.chat(t, r.Client, `{"message":"x"}`, 200, now...).Reply)
 	})
+	// The minute in which it can be joined begins with its end.
+	r.exec(t, "UPDATE mentor_streams SET asked_at = asked_at - interval '61 seconds'")
 	close(gate)
 	for _, s := range []*events{first, second} {
 		text, last := s.rest()
@@ -185,16 +187,26 @@ func TestSameQuestionJoins(t *testing.T) {
 func TestManyAskTheSameAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	var wait sync.WaitGroup
+	gate := make(chan struct{})
+	r.model.Always(llmtest.Script{Pieces: []string{"Hello"}, Gate: gate})
+	var begun, wait sync.WaitGroup
+	begun.Add(16)
 	for range 16 {
 		wait.Go(func() {
-			text, last := openStream(t, r.Client, streamPath("x", "")).rest()
-			require.Equal(t, "Hello world", text)
+			s := openStream(t, r.Client, streamPath("x", ""))
+			require.Equal(t, "start", s.next().Event)
+			begun.Done()
+			text, last := s.rest()
+			require.Equal(t, "Hello", text)
 			require.Equal(t, "end", last.Event)
 		})
 	}
+	begun.Wait()
+	r.model.Next(t)
+	close(gate)
 	wait.Wait()
-	require.Equal(t, []string{"user: x", "assistant: Hello world"}, r.messages(t))
+	require.Len(t, r.model.Requests(), 1)
+	require.Equal(t, []string{"user: x", "assistant: Hello"}, r.messages(t))
 }
 
 func TestTaskJoinsAStream(t *testing.T) {
