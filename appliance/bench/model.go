@@ -81,22 +81,25 @@ func marker(prompt string) string {
 type streamResult struct {
 	complete           int
 	firstP50, firstP99 time.Duration // after the model's own first token
+	askedP50, askedP99 time.Duration // until the model was asked and sent its first
 	ratioP99           float64       // total time by the ideal
 }
 
 // runStreams opens one stream for each token at once and reads all to the end.
-func runStreams(addr string, tokens []string, model *pacedModel) (streamResult, error) {
+// round makes the questions differ from those of other rounds.
+func runStreams(addr string, tokens []string, model *pacedModel, round int) (streamResult, error) {
 	var (
 		wait   sync.WaitGroup
 		mu     sync.Mutex
 		firsts []time.Duration
+		asked  []time.Duration
 		ratios []float64
 		fail   firstError
 	)
 	ideal := time.Duration(model.tokens) * model.interval
 	for i, token := range tokens {
 		wait.Go(func() {
-			key := fmt.Sprintf("stream-%d", i)
+			key := fmt.Sprintf("stream-%d", round*len(tokens)+i)
 			begin := time.Now()
 			first, text, err := readStream(addr, key, token)
 			if err != nil {
@@ -114,6 +117,7 @@ func runStreams(addr string, tokens []string, model *pacedModel) (streamResult, 
 			mu.Lock()
 			defer mu.Unlock()
 			firsts = append(firsts, first.Sub(sent))
+			asked = append(asked, sent.Sub(begin)-model.interval)
 			ratios = append(ratios, float64(total)/float64(ideal))
 		})
 	}
@@ -122,10 +126,12 @@ func runStreams(addr string, tokens []string, model *pacedModel) (streamResult, 
 		return streamResult{}, fmt.Errorf("no stream completed: %w", fail.get())
 	}
 	slices.Sort(firsts)
+	slices.Sort(asked)
 	slices.Sort(ratios)
 	return streamResult{
 		complete: len(firsts),
 		firstP50: percentile(firsts, 50), firstP99: percentile(firsts, 99),
+		askedP50: percentile(asked, 50), askedP99: percentile(asked, 99),
 		ratioP99: ratios[min(len(ratios)-1, len(ratios)*99/100)],
 	}, fail.get()
 }
