@@ -42,7 +42,7 @@ type bench struct {
 
 func (b *bench) run(ctx context.Context, only string) error {
 	fmt.Printf("%d cores, %s, %s\n", runtime.NumCPU(), runtime.Version(), time.Now().UTC().Format("2006-01-02 15:04 MST"))
-	fmt.Printf("%-44s %14s %10s %10s  %s\n", "what", "figure", "p50", "p99", "beside")
+	fmt.Printf("%-54s %14s %10s %10s  %s\n", "what", "figure", "p50", "p99", "beside")
 	sections := []struct {
 		name string
 		run  func(context.Context) error
@@ -71,7 +71,7 @@ func row(what, figure string, p50, p99 time.Duration, beside string) {
 		}
 		return d.Round(10 * time.Microsecond).String()
 	}
-	fmt.Printf("%-44s %14s %10s %10s  %s\n", what, figure, text(p50), text(p99), beside)
+	fmt.Printf("%-54s %14s %10s %10s  %s\n", what, figure, text(p50), text(p99), beside)
 }
 
 // coldStart times the first start, initdb included, and the second, and weighs
@@ -214,12 +214,19 @@ func (b *bench) streams(ctx context.Context) error {
 			return err
 		}
 	}
-	for round, what := range []string{"everyone's first question", "in a conversation"} {
-		r, err := runStreams(s.addr, tokens, model, round)
+	for round, kind := range []struct {
+		what   string
+		spread time.Duration
+	}{
+		{"all at once, everyone's first question", 0},
+		{"all at once, in a conversation", 0},
+		{"opened within 1 s, in a conversation", time.Second},
+	} {
+		r, err := runStreams(s.addr, tokens, model, round, kind.spread)
 		if err != nil {
 			return fmt.Errorf("%d of %d streams complete: %w", r.complete, streams, err)
 		}
-		row(fmt.Sprintf("%d streams of 20 tokens, %s", streams, what), fmt.Sprintf("%d complete", r.complete), 0, 0, "")
+		row(fmt.Sprintf("%d streams, %s", streams, kind.what), fmt.Sprintf("%d complete", r.complete), 0, 0, "")
 		row("  from opening until the model is asked", "", r.askedP50, r.askedP99, "")
 		row("  first token after the model's", "", r.firstP50, r.firstP99, "")
 		row("  total time by the ideal, p99", fmt.Sprintf("%.3f", r.ratioP99), 0, 0, "ideal 1.000")

@@ -85,9 +85,9 @@ type streamResult struct {
 	ratioP99           float64       // total time by the ideal
 }
 
-// runStreams opens one stream for each token at once and reads all to the end.
-// round makes the questions differ from those of other rounds.
-func runStreams(addr string, tokens []string, model *pacedModel, round int) (streamResult, error) {
+// runStreams opens one stream for each token, all within spread, and reads all
+// to the end. round makes the questions differ from those of other rounds.
+func runStreams(addr string, tokens []string, model *pacedModel, round int, spread time.Duration) (streamResult, error) {
 	var (
 		wait   sync.WaitGroup
 		mu     sync.Mutex
@@ -100,6 +100,7 @@ func runStreams(addr string, tokens []string, model *pacedModel, round int) (str
 	for i, token := range tokens {
 		wait.Go(func() {
 			key := fmt.Sprintf("stream-%d", round*len(tokens)+i)
+			time.Sleep(spread * time.Duration(i) / time.Duration(len(tokens)))
 			begin := time.Now()
 			first, text, err := readStream(addr, key, token)
 			if err != nil {

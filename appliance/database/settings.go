@@ -2,6 +2,7 @@ package database
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -22,6 +23,17 @@ const (
 	reservedConns = 12                // for direct pools of two processes and an operator's psql, beside the pooler's
 )
 
+// sharedMemory chooses how parallel workers share memory: POSIX segments where
+// the children's user can make them in dir, else files in the cluster. A chroot
+// or a bare container often has no usable /dev/shm.
+func sharedMemory(dir string) string {
+	const othersWrite = 0o002
+	if info, err := os.Stat(dir); err == nil && info.IsDir() && info.Mode().Perm()&othersWrite != 0 {
+		return "posix"
+	}
+	return "mmap"
+}
+
 // postgresSettings are the settings of the private cluster: made for a small
 // machine that runs the appliance beside it.
 func postgresSettings(o Options) map[string]string {
@@ -29,14 +41,15 @@ func postgresSettings(o Options) map[string]string {
 		"max_connections": strconv.Itoa(o.ServerConns + 2*o.DirectSize + reservedConns),
 		// Small, because the kernel's cache lies behind it and the whole idle
 		// appliance is to fit in 200 MiB.
-		"shared_buffers":       "96MB",
-		"work_mem":             "4MB",
-		"maintenance_work_mem": "32MB",
-		"wal_buffers":          "4MB",
-		"huge_pages":           "off",
-		"effective_cache_size": "512MB",
-		"random_page_cost":     "1.1", // solid-state disks
-		"jit":                  "off", // short queries only
+		"shared_buffers":             "96MB",
+		"work_mem":                   "4MB",
+		"maintenance_work_mem":       "32MB",
+		"wal_buffers":                "4MB",
+		"huge_pages":                 "off",
+		"dynamic_shared_memory_type": sharedMemory("/dev/shm"),
+		"effective_cache_size":       "512MB",
+		"random_page_cost":           "1.1", // solid-state disks
+		"jit":                        "off", // short queries only
 		// The log to replay after a crash is bounded by max_wal_size: at
 		// 256 MB that takes about a second.
 		"max_wal_size":                 "256MB",
