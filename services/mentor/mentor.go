@@ -101,7 +101,7 @@ type Deps struct {
 	// Timeout is the longest generation (llm.DefaultTimeout). It is the
 	// model's own; requests and jobs are given a little more.
 	Timeout        time.Duration
-	MaxTokens      int // of the answer to a journal entry (180)
+	MaxTokens      int // of the answer to a journal entry (no limit)
 	MaxPromptChars int // of the journal's prompt (4000)
 	MaxMessages    int // of history in the journal's prompt (12)
 	// StreamLinger is for how long a generation goes on after its last client
@@ -134,7 +134,6 @@ func New(d Deps) (*Service, error) {
 		d.Clock = time.Now
 	}
 	orDefault(&d.Timeout, llm.DefaultTimeout)
-	orDefault(&d.MaxTokens, 180)
 	orDefault(&d.MaxPromptChars, 4000)
 	orDefault(&d.MaxMessages, 12)
 	orDefault(&d.StreamLinger, 2*time.Second)

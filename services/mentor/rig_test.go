@@ -142,7 +142,7 @@ func newRig(t testing.TB, choose ...func(c *choices)) *rig {
 	t.Cleanup(func() { require.NoError(t, b.Stop(context.Background())) })
 	r.engine, err = jobs.New(jobs.Options{DB: r.db.Pool, Broker: b, Queues: map[string]int{mentor.Queue: 8}, Logger: log, Sole: true})
 	require.NoError(t, err)
-	c.deps = mentor.Deps{DB: r.db.Pool, IDs: &counter{}, Jobs: r.engine, People: people{}, Clock: r.clock.Now, Log: log}
+	c.deps = mentor.Deps{MaxTokens: 180, DB: r.db.Pool, IDs: &counter{}, Jobs: r.engine, People: people{}, Clock: r.clock.Now, Log: log}
 	for _, f := range choose {
 		f(&c)
 	}
