@@ -19,8 +19,10 @@ import (
 	"selflink/appliance/database"
 	"selflink/appliance/health"
 	"selflink/appliance/httpapi"
+	"selflink/appliance/httpapi/ratelimit"
 	"selflink/appliance/jobs"
 	"selflink/appliance/llm"
+	"selflink/appliance/realtime"
 	"selflink/appliance/schedule"
 	"selflink/appliance/snowflake"
 	"selflink/appliance/telemetry"
@@ -46,6 +48,8 @@ type Appliance struct {
 	broker    *broker.Broker
 	jobs      *jobs.Engine
 	schedules *schedule.Scheduler
+	events    *realtime.Publisher
+	realtime  *realtime.Hub
 	http      *httpapi.API
 
 	accounts *accounts.Service
@@ -56,7 +60,7 @@ type Appliance struct {
 
 // New puts the parts together. Nothing runs yet.
 func New(cfg *config.Config, log *slog.Logger, build Build) (*Appliance, error) {
-	a := &Appliance{log: log, health: &health.Registry{}, done: make(chan error, 1)}
+	a := &Appliance{log: log, health: &health.Registry{}, events: realtime.NewPublisher(), done: make(chan error, 1)}
 	metrics, err := telemetry.NewRegistry(build.Version, build.Commit)
 	if err != nil {
 		return nil, err
@@ -131,7 +135,13 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 }
 
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
-	if a.accounts, err = newAccounts(cfg, a.database.Pool(), a.ids, a.broker, a.log); err != nil {
+	if a.accounts, err = newAccounts(cfg, accounts.Deps{
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
+		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser,
+	}); err != nil {
+		return err
+	}
+	if a.realtime, err = a.newRealtime(cfg, metrics); err != nil {
 		return err
 	}
 	model, err := llm.New(llm.Options{
@@ -154,7 +164,8 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 	return a.mentor.HandleJobs(a.jobs)
 }
 
-func newAccounts(cfg *config.Config, db database.Pool, ids accounts.IDs, bus *broker.Broker, log *slog.Logger) (*accounts.Service, error) {
+// newAccounts adds to deps what follows from the settings.
+func newAccounts(cfg *config.Config, deps accounts.Deps) (*accounts.Service, error) {
 	tokens, err := auth.NewTokens(auth.TokenOptions{Key: []byte(cfg.JWTSigningKey.Reveal()), Access: cfg.AccessLife, Refresh: cfg.RefreshLife})
 	if err != nil {
 		return nil, err
@@ -163,11 +174,21 @@ func newAccounts(cfg *config.Config, db database.Pool, ids accounts.IDs, bus *br
 	if err != nil {
 		return nil, err
 	}
-	deps := accounts.Deps{DB: db, IDs: ids, Tokens: tokens, Passwords: passwords, Log: log}
-	if bus != nil {
-		deps.Bus = bus
-	}
+	deps.Tokens, deps.Passwords = tokens, passwords
 	return accounts.New(deps)
+}
+
+func (a *Appliance) newRealtime(cfg *config.Config, metrics prometheus.Registerer) (*realtime.Hub, error) {
+	rate, err := ratelimit.ParseRate(cfg.PublishRate)
+	if err != nil {
+		return nil, fmt.Errorf("REALTIME_PUBLISH_RATE_LIMIT: %w", err)
+	}
+	return realtime.New(realtime.Options{
+		DB: a.database.Pool(), Bus: a.broker, Identity: a.accounts, Secret: []byte(cfg.SecretKey.Reveal()), Publisher: a.events,
+		Connections: cfg.RealtimeConnections, QueueBytes: cfg.RealtimeQueue << 10,
+		PublishToken: cfg.PublishToken.Reveal(), PublishRate: rate,
+		Logger: a.log, Health: a.health, Metrics: metrics,
+	})
 }
 
 // people tells the mentor who somebody is, as accounts knows it.
@@ -215,6 +236,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, bui
 	}
 	a.accounts.Register(a.http)
 	a.mentor.Register(a.http)
+	a.realtime.Register(a.http)
 	return nil
 }
 
@@ -236,6 +258,10 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 			return err
 		}},
 	}
+	entries = append(entries, schedule.Entry{Name: "realtime.retention", Cron: "*/10 * * * *", Run: func(ctx context.Context) error {
+		_, err := a.realtime.Trim(ctx)
+		return err
+	}})
 	if cfg.MentorRetention > 0 {
 		entries = append(entries, schedule.Entry{Name: "mentor.retention", Cron: "11 3 * * *", CatchUp: true, Run: func(ctx context.Context) error {
 			_, err := a.mentor.Purge(ctx, cfg.MentorRetention)
@@ -265,6 +291,7 @@ func (a *Appliance) parts() []part {
 		{"ids", a.ids.Start, a.ids.Stop},
 		{"broker", a.broker.Start, a.broker.Stop},
 		{"accounts", a.accounts.Start, a.accounts.Stop},
+		{"realtime", a.realtime.Start, a.realtime.Stop},
 		{"jobs", a.jobs.Start, a.jobs.Stop},
 		{"mentor", a.mentor.Start, a.mentor.Stop},
 		{"schedules", a.schedules.Start, a.schedules.Stop},

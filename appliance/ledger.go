@@ -9,6 +9,7 @@ import (
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
+	"selflink/appliance/realtime"
 	"selflink/appliance/snowflake"
 	"selflink/services/accounts"
 )
@@ -47,7 +48,11 @@ func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
 	if l.jobs, err = jobs.New(jobs.Options{DB: l.database.Pool(), Queues: queues(cfg), Logger: log}); err != nil {
 		return err
 	}
-	l.accounts, err = newAccounts(cfg, l.database.Pool(), lazyIDs{l.ids}, nil, log)
+	events := realtime.NewPublisher() // the server follows by itself
+	l.accounts, err = newAccounts(cfg, accounts.Deps{
+		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log,
+		Ended: events.CloseSession, EndedAll: events.CloseUser,
+	})
 	return err
 }
 

@@ -2,7 +2,10 @@
 // calling.
 package auth
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Principal is the caller of a request, as the access token and the account
 // behind it say.
@@ -11,6 +14,8 @@ type Principal struct {
 	SessionID string // the refresh family the token came from; empty for tokens of the old backend
 	Staff     bool
 	Superuser bool
+	IssuedAt  time.Time // of the access token
+	ExpiresAt time.Time // of the access token; whatever it opened ends then
 }
 
 type principalKey struct{}

@@ -85,6 +85,12 @@ type Config struct {
 	LLMWorkers   int   // jobs at once that wait for the language model
 	NodeID       int   // number of this process in ids; -1: leased
 
+	// Realtime.
+	RealtimeConnections int    // most connections of this process
+	RealtimeQueue       int    // KiB that may wait for one connection
+	PublishToken        Secret // zero: nobody publishes from outside
+	PublishRate         string // of one address; empty: no limit
+
 	// Mentor.
 	LLMEnabled        bool
 	LLMProvider       string        // [ProviderMock], [ProviderOllama] or [ProviderOpenAI]

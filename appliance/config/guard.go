@@ -105,7 +105,7 @@ func (l *loader) guardHosts() {
 }
 
 func (l *loader) guardSecrets() {
-	for _, key := range []string{"SECRET_KEY", "JWT_SIGNING_KEY", "METRICS_TOKEN", realtimeSecret} {
+	for _, key := range []string{"SECRET_KEY", "JWT_SIGNING_KEY", "METRICS_TOKEN", realtimeSecret, publishToken} {
 		f, ok := l.given[key]
 		if !ok {
 			continue

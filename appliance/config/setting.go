@@ -34,11 +34,14 @@ const (
 	Limits   Group = "Limits"
 	Database Group = "Database"
 	Jobs     Group = "Broker and jobs"
+	Realtime Group = "Realtime"
 	Mentor   Group = "Mentor"
 	Other    Group = "Accepted from older installations"
 )
 
-func groups() []Group { return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Mentor, Other} }
+func groups() []Group {
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Realtime, Mentor, Other}
+}
 
 // Status says what becomes of a setting.
 type Status int
@@ -68,7 +71,7 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{coreTable(), accountTable(), storeTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)

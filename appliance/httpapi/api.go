@@ -136,6 +136,7 @@ func New(opts Options) (*API, error) {
 	srv.ConnState = a.conns.changed
 	srv.Logger = discard{}
 	srv.CloseOnShutdown = true
+	srv.KeepHijackedConns = true // TakeOver gives them away
 	a.registerSystem()
 	return a, nil
 }

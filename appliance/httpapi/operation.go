@@ -57,6 +57,9 @@ type Operation struct {
 	Timeout time.Duration
 	// BodyLimit is the largest body in bytes instead of Options.BodyLimit.
 	BodyLimit int
+	// OwnLimits keeps the operation out of the limits that all others share: it
+	// bounds its callers by itself.
+	OwnLimits bool
 	// Hidden keeps the operation out of the OpenAPI document.
 	Hidden bool
 

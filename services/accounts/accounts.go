@@ -14,6 +14,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
+
 	"selflink/appliance/auth"
 	"selflink/appliance/cache"
 	"selflink/appliance/database"
@@ -34,7 +36,7 @@ const (
 // IDs makes ids that no other process makes. *snowflake.Generator is one.
 type IDs interface{ Next() int64 }
 
-// Deps are what the service needs. All but Bus, Clock, Log and Created are
+// Deps are what the service needs. DB, IDs, Tokens and Passwords are
 // required.
 type Deps struct {
 	DB        database.Pool
@@ -47,6 +49,11 @@ type Deps struct {
 	// Created runs in the transaction that makes an account, for what other
 	// services keep per account. An error undoes the account.
 	Created func(ctx context.Context, tx database.Tx, id int64) error
+	// Ended runs in the transaction that ends a session, and EndedAll in the
+	// one that ends all of a user's, also those without an id: whatever a
+	// session has open must end with it.
+	Ended    func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
+	EndedAll func(ctx context.Context, tx database.Tx, user int64) error
 }
 
 // Service keeps accounts. It is safe for concurrent use.
@@ -59,6 +66,8 @@ type Service struct {
 	log       *slog.Logger
 	clock     func() time.Time
 	created   func(ctx context.Context, tx database.Tx, id int64) error
+	ended     func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
+	endedAll  func(ctx context.Context, tx database.Tx, user int64) error
 
 	accounts *cache.Local[cache.ID, account]
 	sessions *cache.Local[cache.Text, session]
@@ -77,7 +86,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		db: d.DB, q: accountsdb.New(d.DB), ids: d.IDs, tokens: d.Tokens, passwords: d.Passwords,
-		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created,
+		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll,
 	}
 	var err error
 	s.accounts, err = cache.NewLocal[cache.ID, account](cache.Options{

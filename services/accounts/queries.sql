@@ -114,8 +114,8 @@ INSERT INTO auth_refresh_tokens (jti, session_id, issued_at, expires_at) VALUES 
 -- name: ExtendSession :exec
 UPDATE auth_sessions SET expires_at = GREATEST(expires_at, @expires_at) WHERE id = @id;
 
--- name: EndSession :execrows
-UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE id = @id AND ended_at IS NULL;
+-- name: EndSession :one
+UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE id = @id AND ended_at IS NULL RETURNING user_id;
 
 -- name: EndSessions :many
 UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE user_id = @user_id AND ended_at IS NULL RETURNING id;

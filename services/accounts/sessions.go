@@ -186,8 +186,17 @@ func (s *Service) adopt(ctx context.Context, q *accountsdb.Queries, c auth.Claim
 
 // end ends one session once tx commits.
 func (s *Service) end(ctx context.Context, tx database.Tx, id uuid.UUID, why string) error {
-	if _, err := accountsdb.New(tx).EndSession(ctx, accountsdb.EndSessionParams{ID: id, Now: s.now(), Why: why}); err != nil {
+	user, err := accountsdb.New(tx).EndSession(ctx, accountsdb.EndSessionParams{ID: id, Now: s.now(), Why: why})
+	if database.IsNoRows(err) {
+		return nil // ended before
+	}
+	if err != nil {
 		return fmt.Errorf("end session: %w", err)
+	}
+	if s.ended != nil {
+		if err := s.ended(ctx, tx, user, id); err != nil {
+			return fmt.Errorf("end session: %w", err)
+		}
 	}
 	tx.AfterCommit(func() { s.sessions.Invalidate(cache.Text(id.String())) })
 	return nil
@@ -198,6 +207,11 @@ func (s *Service) endAll(ctx context.Context, tx database.Tx, user int64, why st
 	ended, err := accountsdb.New(tx).EndSessions(ctx, accountsdb.EndSessionsParams{UserID: user, Now: s.now(), Why: why})
 	if err != nil {
 		return fmt.Errorf("end sessions: %w", err)
+	}
+	if s.endedAll != nil {
+		if err := s.endedAll(ctx, tx, user); err != nil {
+			return fmt.Errorf("end sessions: %w", err)
+		}
 	}
 	tx.AfterCommit(func() {
 		for _, id := range ended {
@@ -264,26 +278,50 @@ func (s *Service) Caller(ctx context.Context, access string) (auth.Principal, er
 	if err != nil {
 		return auth.Principal{}, err
 	}
-	a, err := s.account(ctx, c.UserID)
+	p := auth.Principal{UserID: c.UserID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt}
+	if c.Session != uuid.Nil { // else of the old backend
+		p.SessionID = c.Session.String()
+	}
+	a, err := s.standing(ctx, p)
 	if err != nil {
 		return auth.Principal{}, err
 	}
+	p.Staff, p.Superuser = a.staff, a.superuser
+	return p, nil
+}
+
+// Confirm checks that the account and the session of a caller still stand, for
+// whatever lives longer than a request. It asks the database only for what the
+// caches do not hold. Errors are those of [Service.Caller].
+func (s *Service) Confirm(ctx context.Context, p auth.Principal) error {
+	_, err := s.standing(ctx, p)
+	return err
+}
+
+// standing looks after the account and the session behind a verified token.
+func (s *Service) standing(ctx context.Context, p auth.Principal) (account, error) {
+	a, err := s.account(ctx, p.UserID)
+	if err != nil {
+		return account{}, err
+	}
 	switch {
 	case !a.exists():
-		return auth.Principal{}, auth.ErrUserNotFound
+		return account{}, auth.ErrUserNotFound
 	case !a.active:
-		return auth.Principal{}, auth.ErrUserInactive
+		return account{}, auth.ErrUserInactive
 	}
-	p := auth.Principal{UserID: c.UserID, Staff: a.staff, Superuser: a.superuser}
-	if c.Session == uuid.Nil { // of the old backend
-		if !a.tokensAfter.IsZero() && !c.IssuedAt.After(a.tokensAfter) {
-			return auth.Principal{}, auth.ErrInvalid
+	if p.SessionID == "" {
+		if !a.tokensAfter.IsZero() && !p.IssuedAt.After(a.tokensAfter) {
+			return account{}, auth.ErrInvalid
 		}
-		return p, nil
+		return a, nil
 	}
-	p.SessionID = c.Session.String()
 	held, err := s.sessions.Get(ctx, cache.Text(p.SessionID), func(ctx context.Context) (session, error) {
-		r, err := s.q.SessionState(ctx, c.Session)
+		id, err := uuid.Parse(p.SessionID)
+		if err != nil {
+			return session{}, fmt.Errorf("read session id: %w", err)
+		}
+		r, err := s.q.SessionState(ctx, id)
 		if database.IsNoRows(err) {
 			return session{}, nil
 		}
@@ -293,12 +331,12 @@ func (s *Service) Caller(ctx context.Context, access string) (auth.Principal, er
 		return session{user: r.UserID, live: r.EndedAt == nil}, nil
 	})
 	if err != nil {
-		return auth.Principal{}, err
+		return account{}, err
 	}
-	if !held.live || held.user != c.UserID {
-		return auth.Principal{}, auth.ErrInvalid
+	if !held.live || held.user != p.UserID {
+		return account{}, auth.ErrInvalid
 	}
-	return p, nil
+	return a, nil
 }
 
 // PruneSessions deletes sessions and refresh tokens past their time, in small

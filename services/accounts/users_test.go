@@ -306,7 +306,9 @@ func TestAdministration(t *testing.T) {
 	require.True(t, there)
 	p, err := r.svc.Authenticate(ctx, "Bearer "+r.login(t, "root", password).Access)
 	require.NoError(t, err)
-	require.Equal(t, auth.Principal{UserID: id, SessionID: p.SessionID, Staff: true, Superuser: true}, p)
+	require.False(t, p.ExpiresAt.IsZero())
+	require.NoError(t, r.svc.Confirm(ctx, p))
+	require.Equal(t, auth.Principal{UserID: id, SessionID: p.SessionID, Staff: true, Superuser: true, IssuedAt: p.IssuedAt, ExpiresAt: p.ExpiresAt}, p)
 
 	ann := r.join(t, "ann")
 	p, err = r.svc.Authenticate(ctx, "Bearer "+ann.Access)

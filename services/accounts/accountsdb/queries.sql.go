@@ -423,8 +423,8 @@ func (q *Queries) DropSession(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
-const endSession = `-- name: EndSession :execrows
-UPDATE auth_sessions SET ended_at = $1::timestamptz, ended_why = $2 WHERE id = $3 AND ended_at IS NULL
+const endSession = `-- name: EndSession :one
+UPDATE auth_sessions SET ended_at = $1::timestamptz, ended_why = $2 WHERE id = $3 AND ended_at IS NULL RETURNING user_id
 `
 
 type EndSessionParams struct {
@@ -434,11 +434,10 @@ type EndSessionParams struct {
 }
 
 func (q *Queries) EndSession(ctx context.Context, arg EndSessionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, endSession, arg.Now, arg.Why, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := q.db.QueryRow(ctx, endSession, arg.Now, arg.Why, arg.ID)
+	var user_id int64
+	err := row.Scan(&user_id)
+	return user_id, err
 }
 
 const endSessions = `-- name: EndSessions :many
