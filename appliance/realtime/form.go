@@ -73,14 +73,6 @@ func appendStreamed(dst []byte, position string, data []byte) []byte {
 	return append(append(append(dst, "data: "...), data...), "\n\n"...)
 }
 
-// message appends one answer that is no event, a JSON object.
-func (f form) message(dst, object []byte) []byte {
-	if f == streamed {
-		return appendStreamed(dst, "", object)
-	}
-	return websocket.AppendFrame(dst, websocket.Text, object)
-}
-
 // farewell is the last thing that a connection gets.
 func (f form) farewell(code int, reason string) []byte {
 	if f == streamed {
