@@ -326,3 +326,6 @@ func span(from, to int) []int {
 	}
 	return out
 }
+
+// nodeWithBus is a single node.
+func (r *rig) nodeWithBus() *node { return r.node(r.bus()) }
