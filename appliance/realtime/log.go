@@ -38,6 +38,7 @@ type eventLog struct {
 	positions positions
 	log       *slog.Logger
 	deliver   func(entries []*entry) // called in order, one at a time
+	replaced  func(end int64)        // another log begins after end
 
 	publisher *Publisher
 
@@ -255,7 +256,11 @@ func (l *eventLog) catchUp(ctx context.Context, epoch, until int64) error {
 			return nil // read before another step of this node went on
 		case !same:
 			l.log.Warn("positions of before are unknown from now on", "error", errRestored)
-			return l.open(ctx)
+			if err := l.open(ctx); err != nil {
+				return err
+			}
+			l.replaced(l.now().seq)
+			return nil
 		case applied >= until:
 			return nil
 		}

@@ -169,3 +169,26 @@ func TestPresence(t *testing.T) {
 	require.NoError(t, two.hub.Stop(stop))
 	require.Eventually(t, func() bool { return one.hub.Online() == 1 }, patience, time.Millisecond)
 }
+
+// A log that was replaced, as by a restored backup, is an honest "not
+// recovered", and what comes after it arrives.
+func TestReplacedLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	n := r.nodeWithBus()
+	c, _ := n.connect(r.person(1), "positions=1")
+	n.publish(realtime.User(1), span(1, 9)...)
+	seen := c.expect(span(1, 9)...).Position
+	_, err := r.db.Pool.Exec(t.Context(), `WITH gone AS (DELETE FROM realtime_events WHERE seq > 3) UPDATE realtime_log SET last_seq = 3, epoch = epoch + 1`)
+	require.NoError(t, err)
+	code, _ := c.closed()
+	require.Equal(t, 1012, code)
+	back, ack := n.connect(r.person(1), "since="+seen)
+	require.False(t, *ack.Recovered)
+	n.publish(realtime.User(1), 10)
+	last := back.expect(10)
+	n.publish(realtime.User(1), 11)
+	again, ack := n.connect(r.person(1), "since="+last.Position)
+	require.True(t, *ack.Recovered)
+	again.expect(11)
+}

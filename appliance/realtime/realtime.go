@@ -147,7 +147,7 @@ func New(o Options) (*Hub, error) {
 		opts: o, q: realtimedb.New(o.DB), logger: logger, limits: ratelimit.New(1000, time.Now()),
 		readers: make(chan struct{}, readers), users: make(map[int64]int), quit: make(chan struct{}),
 	}
-	h.log = &eventLog{db: o.DB, q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, publisher: o.Publisher}
+	h.log = &eventLog{db: o.DB, q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, replaced: h.startOver, publisher: o.Publisher}
 	h.presence = newPresence(hex.EncodeToString(node[:]), o.Bus, o.Audience, h.Tell, logger)
 	for range max(1, runtime.GOMAXPROCS(0)) {
 		h.shards = append(h.shards, newShard(h))
@@ -248,6 +248,15 @@ func (h *Hub) fanOut(entries []*entry) {
 	for _, s := range h.shards {
 		s.do(task{entries: entries}, size)
 	}
+}
+
+// startOver follows another log: whoever is connected has to come back, since
+// its position means nothing any more.
+func (h *Hub) startOver(end int64) {
+	for _, s := range h.shards {
+		s.do(task{rewind: &end}, 0)
+	}
+	h.eachSocket(func(s *socket) { s.close(codeRestart, reasonRestart) })
 }
 
 // told takes an event that is kept nowhere.

@@ -45,6 +45,7 @@ type task struct {
 	at      chan<- int64 // told where the log stood when join was done
 	leave   *socket
 	each    func(*socket)
+	rewind  *int64 // where another log begins
 }
 
 // channel is who is subscribed to one.
@@ -135,6 +136,8 @@ func (s *shard) membership(t task) {
 		t.at <- s.applied.Load()
 	case t.leave != nil:
 		s.leave(t.leave)
+	case t.rewind != nil:
+		s.applied.Store(*t.rewind)
 	case t.each != nil:
 		for sock := range s.sockets {
 			t.each(sock)
