@@ -40,6 +40,9 @@ const (
 	noPort = 1 << 16
 )
 
+// ErrListen is wrapped when the address of the routes can't be listened on.
+var ErrListen = errors.New("broker: listen for the cluster")
+
 // Cluster joins the brokers of several processes. The zero value joins none.
 type Cluster struct {
 	Listen string   // "host:port" of this node's routes, port 0: any; empty: clustering is off
@@ -127,7 +130,7 @@ func (b *bus) start() (err error) {
 	if b.port != 0 {
 		probe, err := net.Listen("tcp", net.JoinHostPort(b.host, strconv.Itoa(b.port)))
 		if err != nil {
-			return fmt.Errorf("broker: listen for the cluster: %w", err)
+			return fmt.Errorf("%w: %w", ErrListen, err)
 		}
 		_ = probe.Close()
 	}
