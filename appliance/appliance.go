@@ -117,7 +117,8 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	}
 	if a.broker, err = broker.New(broker.Options{
 		Dir: filepath.Join(cfg.DataDir, "broker"), MaxMemory: cfg.BrokerMemory, MaxDisk: cfg.BrokerDisk,
-		Logger: a.log, Health: a.health, Metrics: metrics,
+		Cluster: broker.Cluster{Listen: cfg.ClusterListen, Peers: cfg.ClusterPeers, Token: cfg.ClusterToken.Reveal(), Node: cfg.Instance},
+		Logger:  a.log, Health: a.health, Metrics: metrics,
 	}); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (l serverLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, fo
 func (l serverLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
 func (l serverLog) Tracef(string, ...any)           {}
 
-// collector reads the streams' sizes when it is scraped.
+// collector reads the streams' sizes and the routes when it is scraped.
 type collector struct{ broker *Broker }
 
 var (
@@ -34,6 +34,9 @@ var (
 	streamBytes    = prometheus.NewDesc("selflink_stream_bytes", "Bytes in a stream.", []string{"stream"}, nil)
 	streamReaders  = prometheus.NewDesc("selflink_stream_consumers", "Consumers of a stream.", []string{"stream"}, nil)
 	streamBudget   = prometheus.NewDesc("selflink_stream_budget_bytes", "Most bytes a stream may hold.", []string{"stream"}, nil)
+
+	clusterRoutes = prometheus.NewDesc("selflink_cluster_routes", "Other nodes that are connected.", nil, nil)
+	clusterPeers  = prometheus.NewDesc("selflink_cluster_peers", "Other nodes that CLUSTER_PEERS names.", nil, nil)
 )
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
@@ -41,9 +44,16 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- streamBytes
 	ch <- streamReaders
 	ch <- streamBudget
+	ch <- clusterRoutes
+	ch <- clusterPeers
 }
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	if c.broker.bus != nil {
+		connected, configured := c.broker.Peers()
+		ch <- prometheus.MustNewConstMetric(clusterRoutes, prometheus.GaugeValue, float64(connected))
+		ch <- prometheus.MustNewConstMetric(clusterPeers, prometheus.GaugeValue, float64(configured))
+	}
 	js, err := c.broker.JetStream()
 	if err != nil {
 		return

@@ -91,6 +91,11 @@ type Config struct {
 	PublishToken        Secret // zero: nobody publishes from outside
 	PublishRate         string // of one address; empty: no limit
 
+	// Cluster.
+	ClusterListen string   // "host:port"; empty: clustering is off
+	ClusterPeers  []string // "host:port" of other nodes; this one may be among them
+	ClusterToken  Secret   // the same on all nodes
+
 	// Mentor.
 	LLMEnabled        bool
 	LLMProvider       string        // [ProviderMock], [ProviderOllama] or [ProviderOpenAI]

@@ -17,6 +17,7 @@ func (l *loader) guard() {
 	l.guardStorage()
 	l.guardHosts()
 	l.guardSecrets()
+	l.guardCluster()
 	c := l.cfg
 	if !c.Loopback() && !c.Debug && !c.RateLimits {
 		l.note(slog.LevelWarn, "RATE_LIMITS_ENABLED", "others than this machine can connect and RATE_LIMITS_ENABLED is not true: logins are limited by THROTTLE_* alone")

@@ -28,19 +28,20 @@ type Group string
 
 // The groups, in the order of the documents.
 const (
-	Core     Group = "Core"
-	Logs     Group = "Logs and metrics"
-	Accounts Group = "Accounts"
-	Limits   Group = "Limits"
-	Database Group = "Database"
-	Jobs     Group = "Broker and jobs"
-	Realtime Group = "Realtime"
-	Mentor   Group = "Mentor"
-	Other    Group = "Accepted from older installations"
+	Core       Group = "Core"
+	Logs       Group = "Logs and metrics"
+	Accounts   Group = "Accounts"
+	Limits     Group = "Limits"
+	Database   Group = "Database"
+	Jobs       Group = "Broker and jobs"
+	Clustering Group = "Cluster"
+	Realtime   Group = "Realtime"
+	Mentor     Group = "Mentor"
+	Other      Group = "Accepted from older installations"
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Realtime, Mentor, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Clustering, Realtime, Mentor, Other}
 }
 
 // Status says what becomes of a setting.
@@ -71,7 +72,7 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{coreTable(), accountTable(), storeTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)

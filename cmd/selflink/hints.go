@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"selflink/appliance/broker"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
@@ -20,6 +21,7 @@ func hintFor(err error) string {
 		text    string
 	}{
 		{errors.As(err, &invalid), "Nothing was started. Check again with:  selflink config check"},
+		{errors.Is(err, broker.ErrListen), "Other nodes reach this one there: correct CLUSTER_LISTEN, or stop what uses the address."},
 		{errors.Is(err, syscall.EADDRINUSE), "Something listens there already. See whether it is this appliance with:  selflink status   or choose other addresses with SELFLINK_LISTEN."},
 		{errors.Is(err, syscall.EADDRNOTAVAIL), "This machine has no such address: correct SELFLINK_LISTEN."},
 		{errors.Is(err, database.ErrLocked), "Only one process may use a data directory. See whether it runs with:  selflink status   or choose another one with SELFLINK_DATA_DIR."},

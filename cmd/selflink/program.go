@@ -48,6 +48,7 @@ func verbs() []verb {
 		{"migrate", "bring the database's schema up to date", migrate},
 		{"config", "show, check or document the settings", configure},
 		{"admin", "create and promote administrators, reset passwords", admin},
+		{"cluster", "make what several processes join by", clusterVerb},
 		{"jobs", "list, show, retry and cancel background jobs", jobsVerb},
 		{"version", "print version and commit", showVersion},
 	}
