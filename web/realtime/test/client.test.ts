@@ -142,6 +142,7 @@ test("a close leaves nothing behind, whenever it comes", async () => {
     if (at === "open" || at === "waiting") rig.socket.ack();
     if (at === "waiting") rig.socket.end();
     await settle();
+    assert.equal(rig.tickets, at === "connecting" || at === "paused" ? 0 : 1, at);
     assert.equal(rig.connection.state, "closed", at);
     assert.equal(rig.timers, 0, at);
     assert.equal(rig.page.count, 0, at);
@@ -150,6 +151,18 @@ test("a close leaves nothing behind, whenever it comes", async () => {
     await rig.pass(600_000);
     assert.ok(rig.tickets <= 1, at);
   }
+});
+
+test("a close forgets what was about to happen", async () => {
+  const rig = new Rig({ pauseWhenHidden: true });
+  await rig.open();
+  rig.page.isHidden = true;
+  rig.page.fire("visibilitychange");
+  rig.connection.channels(["post:1"]);
+  rig.connection.close();
+  assert.equal(rig.timers, 0);
+  await rig.pass(60_000);
+  assert.equal(rig.connection.state, "closed");
 });
 
 test("a close before the first attempt makes none", async () => {
@@ -181,6 +194,18 @@ test("changes of the channels lead to one new connection, and none when nothing 
   assert.equal(rig.sockets.length, 2);
   const query = rig.socket.url.searchParams;
   assert.deepEqual([query.get("channels"), query.get("since")], ["post:2,post:3", "p1"]);
+});
+
+test("a reconnect for another reason takes the new channels along", async () => {
+  const rig = new Rig();
+  await rig.open();
+  rig.connection.channels(["post:1"]);
+  rig.page.fire("online");
+  await settle();
+  rig.socket.ack({ recovered: true });
+  await rig.pass(1000);
+  assert.equal(rig.sockets.length, 2);
+  assert.equal(rig.socket.url.searchParams.get("channels"), "post:1");
 });
 
 test("channels changed while it waits are those of the next attempt", async () => {

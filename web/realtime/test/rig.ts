@@ -121,6 +121,8 @@ export class Rig {
   /** What random gives: by default all of every wait. */
   random = 1;
   time = 1_000_000;
+  /** What the clock is set wrong by; timers don't mind. */
+  skew = 0;
   #timers = new Map<number, { at: number; run: () => void }>();
   #timer = 0;
   readonly connection: Connection;
@@ -138,7 +140,7 @@ export class Rig {
       environment: {
         setTimeout: (run, ms) => (this.#timers.set(++this.#timer, { at: this.time + ms, run }), this.#timer),
         clearTimeout: (timer) => void this.#timers.delete(timer as number),
-        now: () => this.time,
+        now: () => this.time + this.skew,
         random: () => this.random,
         WebSocket: class extends FakeSocket {
           constructor(url: string) {
