@@ -28,7 +28,7 @@ deps: ## Install what building and running need (apt, as root)
 .PHONY: web
 web: deps web/dist/.built ## Build the front-end files that the binary embeds
 
-web/dist/.built: web/package.json web/package-lock.json $(wildcard web/*.mjs)
+web/dist/.built: web/package.json web/package-lock.json $(wildcard web/*.mjs web/realtime/*.ts web/realtime/*.json)
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	@touch $@
 
@@ -40,8 +40,16 @@ build: web ## Build bin/selflink
 run: build ## Build and run on 127.0.0.1:8000 with its data in ./data
 	SELFLINK_DATA_DIR="$${SELFLINK_DATA_DIR:-$(CURDIR)/data}" exec $(BIN) serve
 
+.PHONY: test-web
+test-web: web ## Run the front end's unit tests
+	cd web && npm test --silent
+
+.PHONY: test-deps
+test-deps:
+	@packaging/install-deps test
+
 .PHONY: test
-test: web ## Run the tests (RACE=1: with the race detector)
+test: web test-deps test-web ## Run the tests (RACE=1: with the race detector)
 	go test $(TESTFLAGS) ./...
 
 .PHONY: race
@@ -77,7 +85,7 @@ crash: build ## Kill the process and its children KILLS times (30) and count wha
 
 .PHONY: clean
 clean: ## Remove what was built (never data)
-	rm -rf bin web/dist/* web/node_modules .tools
+	rm -rf bin web/dist/* web/realtime/build web/node_modules .tools
 
 $(TOOLS)/sqlc:
 	GOBIN=$(TOOLS) go install github.com/sqlc-dev/sqlc/cmd/sqlc@$(SQLC_VERSION)

@@ -1,5 +1,7 @@
 // Gathers into dist/ what the binary embeds. Swagger UI comes ready made from
 // its package: only the files that the documentation page asks for are copied.
+// The realtime client is compiled into realtime/build.
+import { execFileSync } from "node:child_process";
 import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -7,7 +9,8 @@ import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "dist");
-const swagger = dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+const { resolve } = createRequire(import.meta.url);
+const swagger = dirname(resolve("swagger-ui-dist/package.json"));
 
 for (const name of await mkdir(dist, { recursive: true }).then(() => readdir(dist))) {
   if (name !== ".gitkeep") await rm(join(dist, name), { recursive: true });
@@ -18,3 +21,6 @@ for (const name of ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png
   const to = name.includes(".") ? name : `${name}.txt`;
   await copyFile(join(swagger, name), join(docs, to));
 }
+
+await rm(join(here, "realtime", "build"), { recursive: true, force: true });
+execFileSync(process.execPath, [resolve("typescript/bin/tsc"), "-p", join(here, "realtime")], { stdio: "inherit" });
