@@ -34,8 +34,9 @@ const (
 	// idleWait is the silence after which a client is taken for gone.
 	idleWait = 75 * time.Second
 
-	// streamBeat is how often a stream of server-sent events gets a comment:
-	// proxies cut silent ones.
+	// streamBeat is how often a stream of server-sent events gets a heartbeat:
+	// proxies cut silent ones, and clients take silence for death. It is a
+	// named event, since browsers hide comments from scripts.
 	streamBeat = 20 * time.Second
 )
 
@@ -130,7 +131,7 @@ func (s *socket) ignored() []byte {
 // heartbeat keeps a stream of server-sent events alive, and its position young.
 func (s *socket) heartbeat() []byte {
 	position := s.hub.log.positions.text(place{s.hub.log.epoch.Load(), s.at()})
-	return []byte("id: " + position + "\n: ping\n\n")
+	return []byte("id: " + position + "\nevent: ping\ndata: {}\n\n")
 }
 
 // at is up to where everything has been pushed to the connection.

@@ -139,6 +139,11 @@ class Client implements Connection {
       frame: (text: string, position: string | undefined) => {
         if (attempt === this.#attempt) this.#frame(text, position);
       },
+      heartbeat: (position: string) => {
+        if (attempt !== this.#attempt) return;
+        this.#pulse?.heard();
+        this.#position = position;
+      },
       ended: (code: number, reason: string) => {
         if (attempt === this.#attempt) this.#ended(code, reason, code === NO_CODE);
       },
@@ -172,6 +177,8 @@ class Client implements Connection {
     if (frame === undefined) return;
     if (frame.kind === "ack") {
       if (this.#openedAt === undefined) this.#acknowledged(frame.ack, frame.position ?? transported);
+      // The answer to a ping keeps the position of a quiet connection young.
+      else this.#position = frame.position ?? this.#position;
       return;
     }
     // Before the callback: the application may store it there, or throw.
@@ -195,7 +202,7 @@ class Client implements Connection {
     this.#pulse =
       this.#transport === "websocket"
         ? askingPulse(this.#env, () => this.#link?.send(PING), () => this.#ended(NO_CODE, "the server fell silent", false))
-        : waitingPulse(this.#env, () => this.#dial());
+        : waitingPulse(this.#env, () => this.#ended(NO_CODE, "the server fell silent", false));
     this.#set("open", { channels: ack.channels });
     if (!recovering || attempt !== this.#attempt) return;
     this.#call(() => (recovered ? this.#options.onRecovered?.() : this.#options.onLost?.()));

@@ -14,7 +14,7 @@ export interface SocketLike {
 export interface SourceLike {
   onmessage: ((event: { data: string; lastEventId: string }) => unknown) | null;
   onerror: ((event: never) => unknown) | null;
-  addEventListener(type: "close", listener: (event: { data: string }) => unknown): void;
+  addEventListener(type: "close" | "ping", listener: (event: { data: string; lastEventId: string }) => unknown): void;
   close(): void;
 }
 

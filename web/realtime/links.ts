@@ -17,6 +17,8 @@ export interface Link {
 export interface LinkListener {
   /** A frame came, with the position that its transport gives it. */
   frame(text: string, position: string | undefined): void;
+  /** A stream's heartbeat came, with the position that holds by now. */
+  heartbeat(position: string): void;
   /** The connection ended, once, with 1006 when the server did not say why. */
   ended(code: number, reason: string): void;
 }
@@ -75,6 +77,11 @@ export function openSource(Source: NonNullable<Environment["EventSource"]>, url:
     owner.frame(data, fresh ? lastEventId : undefined);
   };
   source.onerror = () => end(NO_CODE, "");
+  source.addEventListener("ping", ({ lastEventId }) => {
+    if (over) return;
+    last = lastEventId;
+    owner.heartbeat(lastEventId);
+  });
   source.addEventListener("close", ({ data }) => {
     const told = closing(data);
     end(told.code, told.reason);

@@ -10,8 +10,8 @@ export const SILENCE = 60_000;
 /** … and had this long to answer. Hidden pages get their timers up to a minute late. */
 export const ANSWER_LIMIT = 10_000;
 
-/** A stream that said nothing for so long, and can't be asked, is replaced. */
-export const STREAM_SILENCE = 300_000;
+/** A stream, which can't be asked but beats every 20 s, is dead after so long. */
+export const STREAM_SILENCE = 90_000;
 
 /** Watches one connection. */
 export interface Pulse {
@@ -64,10 +64,7 @@ export function askingPulse(clock: Clock, ping: () => void, dead: () => void): P
   };
 }
 
-/**
- * Watches a stream of server-sent events. Browsers show its heartbeats to
- * nobody, so silence means little; replacing it now and then costs little too.
- */
+/** Watches a stream of server-sent events. */
 export function waitingPulse(clock: Clock, dead: () => void): Pulse {
   const heard = stopwatch(clock);
   const onWatch = () => {

@@ -51,14 +51,14 @@ export class FakeSource implements SourceLike {
   onerror: ((event: never) => unknown) | null = null;
   readonly url: URL;
   closed = false;
-  #close: ((event: { data: string }) => unknown) | undefined;
+  #listeners = new Map<string, (event: { data: string; lastEventId: string }) => unknown>();
 
   constructor(url: string) {
     this.url = new URL(url);
   }
 
-  addEventListener(_type: "close", listener: (event: { data: string }) => unknown): void {
-    this.#close = listener;
+  addEventListener(type: "close" | "ping", listener: (event: { data: string; lastEventId: string }) => unknown): void {
+    this.#listeners.set(type, listener);
   }
 
   close(): void {
@@ -78,7 +78,11 @@ export class FakeSource implements SourceLike {
   }
 
   endWith(data: string): void {
-    this.#close?.({ data });
+    this.#listeners.get("close")?.({ data, lastEventId: "" });
+  }
+
+  ping(lastEventId: string): void {
+    this.#listeners.get("ping")?.({ data: "{}", lastEventId });
   }
 }
 
