@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance"
@@ -61,6 +62,17 @@ func call(t *testing.T, method, url, token, body string, status int) map[string]
 	return answer
 }
 
+// told reads the next frame of a connection.
+func told(t *testing.T, socket *websocket.Conn) map[string]any {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, data, err := socket.Read(ctx)
+	require.NoError(t, err)
+	var frame map[string]any
+	require.NoError(t, json.Unmarshal(data, &frame))
+	return frame
+}
+
 // A person registers, asks, and finds the answer again after a restart.
 func TestWholeAppliance(t *testing.T) {
 	t.Parallel()
@@ -73,8 +85,29 @@ func TestWholeAppliance(t *testing.T) {
 	require.Equal(t, "ready", call(t, "GET", base+"/ready", "", "", 200)["status"])
 	call(t, "GET", base+"/api/v1/users/me/", "", "", 401)
 	token := call(t, "POST", base+"/api/v1/auth/register/", "", `{"email":"ann@example.com","password":"correct-horse","name":"Ann"}`, 201)["token"].(string)
+	ticket := call(t, "POST", base+"/api/v1/realtime/ticket/", token, "", 201)["ticket"].(string)
+	socket, _, err := websocket.Dial(t.Context(), base+"/ws?ticket="+ticket, nil)
+	require.NoError(t, err)
+	defer func() { _ = socket.CloseNow() }()
+	require.Equal(t, "connected", told(t, socket)["message"])
 	accepted := call(t, "POST", base+"/api/v1/mentor/chat/", token, `{"message":"How do I begin?"}`, 202)
 	require.NotEmpty(t, accepted["reply"], "the built-in model answers within the wait")
+	event := told(t, socket)
+	require.Equal(t, "mentor.reply", event["type"])
+	require.Equal(t, accepted["task_id"], event["task_id"])
+	require.Equal(t, accepted["reply"], event["reply"])
+
+	// Signing out elsewhere ends what this session has open.
+	leaver := call(t, "POST", base+"/api/v1/auth/login/", "", `{"email":"ann@example.com","password":"correct-horse"}`, 200)["token"].(string)
+	left, _, err := websocket.Dial(t.Context(), base+"/ws?token="+leaver, nil)
+	require.NoError(t, err)
+	require.Equal(t, "connected", told(t, left)["message"])
+	call(t, "POST", base+"/api/v1/auth/logout/", leaver, `{}`, 200)
+	require.Equal(t, "session.revoked", told(t, socket)["type"])
+	require.Equal(t, "session.revoked", told(t, left)["type"])
+	_, _, err = left.Read(t.Context())
+	require.EqualValues(t, 4401, websocket.CloseStatus(err))
+
 	schema := call(t, "GET", base+"/api/schema/", "", "", 200)
 	require.Equal(t, "3.1.0", schema["openapi"])
 	stop()

@@ -90,9 +90,12 @@ func (s *Service) answerChat(ctx context.Context, job *jobs.Job, args chatJob) e
 		})
 	}
 	if g := s.generations.runningQuestion(q.id); g != nil { // a stream is at it
-		_, err := g.wait(ctx)
+		a, err := g.wait(ctx)
 		s.generations.leave(g)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
+			return job.Complete(ctx, nil, func(tx database.Tx) error { return s.tellReply(ctx, tx, job.ID, q, a.text) })
+		}
+		if ctx.Err() != nil {
 			return err
 		}
 	}
@@ -123,19 +126,25 @@ func (s *Service) complete(ctx context.Context, job *jobs.Job, q question, role,
 			return err
 		}
 		if a.stored && also != nil {
-			return also(mentordb.New(tx))
+			if err := also(mentordb.New(tx)); err != nil {
+				return err
+			}
 		}
-		return nil
+		return s.tellReply(ctx, tx, job.ID, q, a.text)
 	})
 }
 
 // giveUpChat stores the text that ends a task without an answer.
 func (s *Service) giveUpChat(ctx context.Context, tx database.Tx, id jobs.ID, args chatJob, _ error) error {
-	_, err := s.storeAnswer(ctx, tx, args.Question, roleAssistant, s.voice(args.Language).failure, &id, errorFailure)
-	if errors.Is(err, errQuestionGone) {
+	text := s.voice(args.Language).failure
+	a, err := s.storeAnswer(ctx, tx, args.Question, roleAssistant, text, &id, errorFailure)
+	if errors.Is(err, errQuestionGone) || err == nil && !a.stored {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.tellFailed(ctx, tx, id, args.Question, text)
 }
 
 func (s *Service) answerEntry(ctx context.Context, job *jobs.Job, args journalJob) error {
@@ -172,7 +181,10 @@ func (s *Service) giveUpEntry(ctx context.Context, tx database.Tx, id jobs.ID, a
 		return fmt.Errorf("read question: %w", err)
 	}
 	q := question{session: args.Session, language: args.Language, text: row.Content}
-	return storeReflection(ctx, mentordb.New(tx), q, text)
+	if err := storeReflection(ctx, mentordb.New(tx), q, text); err != nil {
+		return err
+	}
+	return s.tellFailed(ctx, tx, id, args.Question, text)
 }
 
 func deref(s *string) string {

@@ -11,6 +11,7 @@ import (
 	"selflink/appliance/jobs"
 	"selflink/appliance/llm"
 	"selflink/appliance/llm/llmtest"
+	"selflink/appliance/realtime"
 )
 
 func parseID(text string) (jobs.ID, error) { return uuid.Parse(text) }
@@ -54,6 +55,40 @@ func TestChatLater(t *testing.T) {
 	require.JSONEq(t, `{"detail":"Task not found."}`, r.As(bob).Do(t, "GET", got.StatusURL, "").Body)
 	require.Equal(t, 404, r.Do(t, "GET", "/api/v1/mentor/task-status/nonsense/", "").Status)
 	require.Equal(t, []string{"user: Async please", "assistant: Later"}, r.messages(t))
+}
+
+// Who asked is told, in the transaction that stores the answer, or the text in
+// its place.
+func TestAnswersAreTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *choices) { c.deps.Events, c.deps.ChatWait = realtime.NewPublisher(), time.Minute })
+	told := func(task string) (events []string) {
+		rows, err := r.db.Pool.Query(t.Context(), `SELECT payload FROM realtime_events WHERE channel = $1 AND payload LIKE $2 ORDER BY id`,
+			"user:"+ann, "%"+task+"%")
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var payload string
+			require.NoError(t, rows.Scan(&payload))
+			events = append(events, payload)
+		}
+		return events
+	}
+	got := r.chat(t, r.Client, `{"message":"hi"}`, 202)
+	require.Equal(t, []string{fmt.Sprintf(`{"type":"mentor.reply","task_id":"%s","session_id":%s,"mode":"daily_mentor","reply":"Hello world"}`, got.Task, got.Session)}, told(got.Task))
+
+	entry := r.Do(t, "POST", "/api/v1/mentor/daily/entry/?async=true", `{"text":"I slept well."}`)
+	require.Equal(t, 202, entry.Status, entry.Body)
+	var journal reply
+	entry.JSON(t, &journal)
+	require.Equal(t, jobs.Succeeded, r.finished(t, journal.Task))
+	require.Len(t, told(journal.Task), 1)
+
+	r.model.Always(llmtest.Script{Status: 401})
+	got = r.chat(t, r.Client, `{"message":"hi again","language":"ka"}`, 202)
+	require.Equal(t, jobs.Dead, r.finished(t, got.Task))
+	require.Len(t, told(got.Task), 1)
+	require.Contains(t, told(got.Task)[0], `{"type":"mentor.failed","task_id":"`+got.Task+`","detail":"`)
 }
 
 func TestChatWaitsALittle(t *testing.T) {

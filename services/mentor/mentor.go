@@ -86,6 +86,7 @@ type Deps struct {
 	Jobs   Jobs
 	Model  llm.Model
 	People People           // (nobody is known)
+	Events Events           // (nobody is told)
 	Log    *slog.Logger     // (silent)
 	Clock  func() time.Time // its zone decides which day it is (time.Now)
 
