@@ -117,18 +117,19 @@ var (
 	frameInvalid = websocket.AppendFrame(nil, websocket.Text, ackInvalid)
 )
 
-// ignored is the answer to a heartbeat. Who asked for positions learns the
-// current one, so that a quiet connection does not grow old.
+// ignored is the answer to a heartbeat of who asked for positions: it learns
+// the current one, so that a quiet connection does not grow old. Only the
+// shard's loop may make it: anywhere else, an event may have been pushed to the
+// connection already that [socket.at] does not count yet, and who resumed from
+// there would get it twice.
 func (s *socket) ignored() []byte {
-	if s.form != positioned {
-		return frameIgnored
-	}
 	position := s.hub.log.positions.text(place{s.hub.log.epoch.Load(), s.at()})
 	object := append(append([]byte(`{"type":"ack","message":"ignored","position":"`), position...), `"}`...)
 	return websocket.AppendFrame(nil, websocket.Text, object)
 }
 
 // heartbeat keeps a stream of server-sent events alive, and its position young.
+// Like [socket.ignored] it is the shard's loop's.
 func (s *socket) heartbeat() []byte {
 	position := s.hub.log.positions.text(place{s.hub.log.epoch.Load(), s.at()})
 	return []byte("id: " + position + "\nevent: ping\ndata: {}\n\n")

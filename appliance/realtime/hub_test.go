@@ -284,3 +284,25 @@ func TestSessionsEnd(t *testing.T) {
 	}
 	other.quiet()
 }
+
+// The position in the answer to a ping is never behind an event that came
+// before it, even while the node still tells others of that event: whoever
+// resumed from there would get the event twice.
+func TestPingIsAnsweredInOrder(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	n := r.node(r.bus())
+	c, _ := n.connect(r.person(1), "channels=post:7&positions=1")
+	for i := range 3 {
+		other := r.person(int64(i + 2))
+		for range 60 {
+			n.connect(other, "channels=post:7")
+		}
+	}
+	for i := range 30 {
+		n.publish(realtime.Post(7), i)
+		told := c.expect(i)
+		c.say(`{"type":"ping"}`)
+		require.Equal(t, told.Position, c.next().Position, "after event %d", i)
+	}
+}

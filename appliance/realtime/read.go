@@ -104,7 +104,7 @@ type said struct {
 // answer reacts to one message (contract 03 §3 and §7).
 func (s *socket) answer(op websocket.Op, payload []byte) {
 	if op != websocket.Text {
-		s.push(s.ignored(), nil)
+		s.ignore()
 		return
 	}
 	var m said
@@ -120,7 +120,16 @@ func (s *socket) answer(op websocket.Op, payload []byte) {
 			return
 		}
 	}
-	s.push(s.ignored(), nil)
+	s.ignore()
+}
+
+// ignore answers a message that is nothing but a sign of life.
+func (s *socket) ignore() {
+	if s.form != positioned {
+		s.push(frameIgnored, nil)
+		return
+	}
+	s.shard.do(task{beat: s}, 0)
 }
 
 // threadID reads the required member thread_id: a positive number or null.

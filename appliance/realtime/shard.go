@@ -37,13 +37,14 @@ type shard struct {
 	writer   *directWriter
 }
 
-// task is one thing for the loop to do: entries, or a connection that comes or
-// goes.
+// task is one thing for the loop to do: entries, or a connection that comes,
+// goes or wants to know where it stands.
 type task struct {
 	entries []*entry
 	join    *socket
 	at      chan<- int64 // told where the log stood when join was done
 	leave   *socket
+	beat    *socket
 	each    func(*socket)
 	rewind  *int64 // where another log begins
 }
@@ -138,6 +139,8 @@ func (s *shard) membership(t task) {
 		s.leave(t.leave)
 	case t.rewind != nil:
 		s.applied.Store(*t.rewind)
+	case t.beat != nil:
+		t.beat.push(t.beat.ignored(), s.writer)
 	case t.each != nil:
 		for sock := range s.sockets {
 			t.each(sock)
