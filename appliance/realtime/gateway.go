@@ -219,6 +219,7 @@ func (h *Hub) attach(s *socket, conn net.Conn, head, early []byte, since, transp
 	gauge.Inc()
 	defer func() {
 		s.shard.do(task{leave: s}, 0)
+		s.farewell()
 		_ = conn.Close()
 		h.presence.disconnected(s.who.UserID)
 		gauge.Dec()

@@ -85,7 +85,7 @@ func (s *socket) read(src io.Reader) {
 }
 
 // lingerMost bounds what is read of a client that is being sent away.
-const lingerMost = 1 << 20
+const lingerMost = 16 << 20
 
 // linger reads on for a moment after a close frame was sent: closing a socket
 // with unread bytes resets it, and the client might never see why.

@@ -65,9 +65,10 @@ type socket struct {
 	// mu is taken by the shard's loop for each event: nothing under it blocks.
 	mu      sync.Mutex
 	state   state
-	queue   [][]byte // shared with other connections, never changed
-	queued  int      // bytes in queue
-	writing bool     // somebody is writing to conn; others only queue
+	queue   [][]byte      // shared with other connections, never changed
+	queued  int           // bytes in queue
+	writing bool          // somebody is writing to conn; others only queue
+	left    chan struct{} // made when closing, closed when the last byte is written
 }
 
 // push sends b or queues it behind what waits. b is shared and must not change.
@@ -105,8 +106,8 @@ func (s *socket) push(b []byte, w *directWriter) {
 		return
 	}
 	if err != nil {
+		s.fail()
 		s.mu.Unlock()
-		_ = s.conn.Close() // the reader notices
 		return
 	}
 	// The kernel's buffer is full, or more came meanwhile: the rest is written
@@ -145,11 +146,8 @@ func (s *socket) drain() {
 		_ = s.conn.SetWriteDeadline(time.Now().Add(wait))
 		if _, err := batch.WriteTo(s.conn); err != nil {
 			s.mu.Lock()
-			s.state = closed // writing stays set: nobody writes any more
-			s.hub.metrics.queued.Add(-int64(s.queued))
-			s.queue, s.queued = nil, 0
+			s.fail()
 			s.mu.Unlock()
-			_ = s.conn.Close()
 			return
 		}
 		_ = s.conn.SetWriteDeadline(time.Time{})
@@ -172,7 +170,9 @@ func (s *socket) begin(first []byte) {
 	if s.raw != nil {
 		var err error
 		if n, err = newDirectWriter().write(s.raw, first); err != nil {
-			_ = s.conn.Close()
+			s.mu.Lock()
+			s.fail()
+			s.mu.Unlock()
 			return
 		}
 	}
@@ -199,6 +199,7 @@ func (s *socket) close(code int, reason string) {
 	}
 	was := s.state
 	s.state = closing
+	s.left = make(chan struct{})
 	s.hub.metrics.queued.Add(-int64(s.queued))
 	s.queue, s.queued = nil, 0
 	if farewell := s.form.farewell(code, reason); farewell != nil {
@@ -214,12 +215,43 @@ func (s *socket) close(code int, reason string) {
 	}
 }
 
+// fail gives the connection up: the reader notices. It needs mu; writing stays
+// set, so nobody writes any more.
+func (s *socket) fail() {
+	s.end()
+	s.hub.metrics.queued.Add(-int64(s.queued))
+	s.queue, s.queued = nil, 0
+	_ = s.conn.Close()
+}
+
+// end marks that nothing will be written any more. It needs mu.
+func (s *socket) end() {
+	if s.state != closed && s.left != nil {
+		close(s.left)
+	}
+	s.state, s.writing = closed, true
+}
+
+// farewell waits until the last bytes of a connection that is closing are
+// written: closing it under them would take them away.
+func (s *socket) farewell() {
+	s.mu.Lock()
+	left := s.left
+	s.mu.Unlock()
+	if left == nil {
+		return
+	}
+	select {
+	case <-left:
+	case <-time.After(closeWait):
+	}
+}
+
 // finish shuts the sending half, which the client sees as the end, and lets the
 // reader wait shortly for the client to do the same.
 func (s *socket) finish() {
 	s.mu.Lock()
-	s.state = closed
-	s.writing = true
+	s.end()
 	s.mu.Unlock()
 	_ = s.conn.SetReadDeadline(time.Now().Add(closeWait))
 	if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
