@@ -144,7 +144,10 @@ func (a *API) checks(rc *request) error {
 func (a *API) admit(rc *request, at *route) error {
 	if header := rc.fc.Request().Header.Peek(fiber.HeaderAuthorization); len(header) > 0 && a.opts.Auth != nil {
 		p, err := a.opts.Auth.Authenticate(rc, string(header))
-		if err != nil && at.op.Access != AccessPublic {
+		// Who is refused is a stranger where strangers may come. Who could not
+		// be looked up is not: to take one for a stranger would tell an app that
+		// its session is over.
+		if err != nil && (at.op.Access != AccessPublic || !errors.As(err, new(Refusal))) {
 			return err
 		}
 		if err == nil && p.UserID != 0 {

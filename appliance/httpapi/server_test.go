@@ -167,6 +167,7 @@ func TestExchanges(t *testing.T) {
 		{Name: "other scheme", Get: "/api/v1/things/1/", Header: []string{"Authorization", "Token x"}, Status: 401, JSON: `{"detail":"Authentication credentials were not provided."}`},
 		{Name: "database busy", As: anonymous.As("busy"), Get: "/api/v1/things/1/", Status: 503, JSON: `{"detail":"Service temporarily unavailable, try again later."}`, Want: []string{"Retry-After", "1"}},
 		{Name: "bad token on a public path", As: anonymous.As("old"), Post: "/api/v1/auth/login/", Status: 200, JSON: `{"id":0,"name":""}`},
+		{Name: "database busy on a public path", As: anonymous.As("busy"), Post: "/api/v1/auth/login/", Status: 503, JSON: `{"detail":"Service temporarily unavailable, try again later."}`},
 		{Name: "good token on a public path", As: ann, Post: "/api/v1/auth/login/", Status: 200, JSON: `{"id":1,"name":""}`},
 		{Name: "ok", As: ann, Get: "/api/v1/things/382706366684336128/", Status: 200, Prefix: `{"id":382706366684336128,"name":"<é>"}`, Want: []string{"Allow", "GET, DELETE, HEAD, OPTIONS"}},
 		{Name: "literal wins over parameter", As: ann, Get: "/api/v1/things/mine/", Status: 200, JSON: `{"id":1,"name":"mine"}`},
