@@ -1,5 +1,7 @@
 // Package crash proves that nothing accepted is lost: it runs the real binary
 // under a steady load, kills the process and its children at random moments,
-// and counts at the end. "make crash" runs it; it is behind the build tag
-// crash because it takes minutes and needs the built binary.
+// and counts at the end. TestCrash counts accounts and answers, TestRealtime
+// what listeners were told: every committed event once, in one order. "make
+// crash" runs both; they are behind the build tag crash because they take
+// minutes and need the built binary.
 package crash
