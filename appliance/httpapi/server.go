@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
 )
 
 // connections are those that are open, so that Stop can cut what does not end
@@ -15,6 +17,8 @@ import (
 type connections struct {
 	mu   sync.Mutex
 	open map[net.Conn]struct{}
+	// stopping closes those that come while the listeners are being closed.
+	stopping bool
 }
 
 // changed follows the state of a connection; it is called for each request, so
@@ -27,12 +31,48 @@ func (c *connections) changed(conn net.Conn, state fasthttp.ConnState) {
 			c.open = make(map[net.Conn]struct{})
 		}
 		c.open[conn] = struct{}{}
+		late := c.stopping
 		c.mu.Unlock()
+		if late {
+			_ = conn.Close()
+		}
 	case fasthttp.StateClosed, fasthttp.StateHijacked:
 		c.mu.Lock()
 		delete(c.open, conn)
 		c.mu.Unlock()
 	}
+}
+
+// hush closes the connections on which nothing has ever come. Browsers and pools
+// open some in advance, and nobody loses anything when they end; fasthttp, which
+// closes idle ones when it stops, would wait for them.
+func (c *connections) hush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopping = true
+	for conn := range c.open {
+		if silent(conn) {
+			_ = conn.Close()
+		}
+	}
+}
+
+// silent asks the kernel whether the client has not sent a single byte.
+func silent(conn net.Conn) bool {
+	tcp, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		quiet = err == nil && info.Bytes_received == 0
+	})
+	return err == nil && quiet
 }
 
 func (c *connections) cut() int {
@@ -115,6 +155,7 @@ func (a *API) Stop(ctx context.Context) error {
 	}
 	a.stopped = true
 	a.endStream()
+	a.conns.hush()
 	err := a.app.Server().ShutdownWithContext(ctx)
 	a.end()
 	cut := 0

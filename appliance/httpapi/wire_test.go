@@ -190,6 +190,22 @@ func TestStop(t *testing.T) {
 	require.NoError(t, open.Body.Close())
 }
 
+// Connections that browsers and pools open in advance do not hold a stop up.
+func TestStopEndsSilentConnections(t *testing.T) {
+	t.Parallel()
+	api, err := httpapi.New(options(io.Discard))
+	require.NoError(t, err)
+	c := apitest.Serve(t, api)
+	var d net.Dialer
+	silent, err := d.DialContext(t.Context(), "tcp", strings.TrimPrefix(c.Base, "http://"))
+	require.NoError(t, err)
+	defer func() { _ = silent.Close() }()
+	require.Equal(t, http.StatusOK, c.Do(t, "GET", "/health", "").Status, "accepted after the silent one")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, api.Stop(ctx))
+}
+
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	api, err := httpapi.New(options(io.Discard))

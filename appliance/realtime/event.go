@@ -3,6 +3,7 @@ package realtime
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,6 +88,7 @@ const everySession = "*"
 
 // SessionRevoked tells a user that one of its sessions has ended.
 type SessionRevoked struct {
+	// Session is as in the claim "sid" of its tokens; empty: all of them.
 	Session string `json:"session"`
 }
 
@@ -97,7 +99,7 @@ func (SessionRevoked) EventType() string { return "session.revoked" }
 // session's connections on every node, once tx has committed. It is part of the
 // log, so no node misses it.
 func (p *Publisher) CloseSession(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error {
-	return p.revoke(ctx, tx, user, session.String(), session.String())
+	return p.revoke(ctx, tx, user, hex.EncodeToString(session[:]), session.String())
 }
 
 // CloseUser closes all connections of a user on every node once tx has
