@@ -186,6 +186,7 @@ func (a *Appliance) newRealtime(cfg *config.Config, metrics prometheus.Registere
 	}
 	return realtime.New(realtime.Options{
 		DB: a.database.Pool(), Bus: a.broker, Identity: a.accounts, Secret: []byte(cfg.SecretKey.Reveal()), Publisher: a.events,
+		Ended:       a.accounts.Forget,
 		Connections: cfg.RealtimeConnections, QueueBytes: cfg.RealtimeQueue << 10,
 		PublishToken: cfg.PublishToken.Reveal(), PublishRate: rate,
 		Logger: a.log, Health: a.health, Metrics: metrics,

@@ -201,6 +201,10 @@ func (c *Local[K, V]) Invalidate(key K) {
 	}
 }
 
+// Forget forgets key on this node alone, for whoever learns on every node by
+// itself that it is stale.
+func (c *Local[K, V]) Forget(key K) { c.forget(key.String()) }
+
 func (c *Local[K, V]) forget(text string) {
 	g := c.guard(text)
 	g.mu.Lock()

@@ -24,6 +24,16 @@ const (
 // connections have it, and nobody else's.
 func User(id int64) Channel { return Channel(kindUser + strconv.FormatInt(id, 10)) }
 
+// user gives whose channel it is; ok is false when it is no user's.
+func (c Channel) user() (id int64, ok bool) {
+	digits, ok := strings.CutPrefix(string(c), kindUser)
+	if !ok {
+		return 0, false
+	}
+	id, err := strconv.ParseInt(digits, 10, 64)
+	return id, err == nil
+}
+
 // Post is the channel of a post.
 func Post(id int64) Channel { return Channel(kindPost + strconv.FormatInt(id, 10)) }
 

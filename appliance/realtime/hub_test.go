@@ -251,6 +251,8 @@ func TestWhoConnects(t *testing.T) {
 func TestSessionsEnd(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	ended := make(chan string, 2)
+	r.options.Ended = func(user int64, session string) { ended <- fmt.Sprint(user, " ", session) }
 	n := r.node(r.bus())
 	phone, tablet, old := r.person(1), r.person(1), r.person(1)
 	a, _ := n.connect(phone, "")
@@ -267,6 +269,8 @@ func TestSessionsEnd(t *testing.T) {
 	require.Equal(t, strings.ReplaceAll(phone.session.String(), "-", ""), told.Session, "as in its tokens")
 	code, reason := a.closed()
 	require.Equal(t, 4401, code)
+	require.Len(t, ended, 1, "told before the connections are closed")
+	require.Equal(t, "1 "+phone.session.String(), <-ended)
 	require.Equal(t, "auth_failed", reason)
 	s.next() // session.revoked
 	_, name, _ := s.next()
@@ -282,6 +286,7 @@ func TestSessionsEnd(t *testing.T) {
 		code, _ := conn.closed()
 		require.Equal(t, 4401, code)
 	}
+	require.Equal(t, "1 ", <-ended)
 	other.quiet()
 }
 

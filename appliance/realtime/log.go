@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +38,9 @@ type eventLog struct {
 	bus       Bus
 	positions positions
 	log       *slog.Logger
-	deliver   func(entries []*entry) // called in order, one at a time
-	replaced  func(end int64)        // another log begins after end
+	deliver   func(entries []*entry)           // called in order, one at a time
+	replaced  func(end int64)                  // another log begins after end
+	ended     func(user int64, session string) // nil: nobody is told, see [Options.Ended]
 
 	publisher *Publisher
 
@@ -237,6 +239,9 @@ func (l *eventLog) hand(entries []*entry) {
 			e.position = l.positions.text(place{l.epoch.Load(), e.seq})
 		}
 		l.ring.add(e)
+		if user, ok := e.channel.user(); ok && e.closes != "" && l.ended != nil {
+			l.ended(user, strings.TrimSuffix(e.closes, everySession))
+		}
 	}
 	l.applied = entries[len(entries)-1].seq
 	l.deliver(entries)

@@ -75,6 +75,11 @@ type Options struct {
 	// Permit says whether a user may subscribe to the channel of a post or a
 	// comment (every user).
 	Permit func(ctx context.Context, user int64, c Channel) (bool, error)
+	// Ended is told of each session that ends, wherever that was done, before
+	// its connections are closed; of all of a user's, also those without an id,
+	// with an empty one (nobody). Whoever remembers that it stood must forget:
+	// the client may be back at once. It must not block.
+	Ended func(user int64, session string)
 	// Audience says who may see presence (nobody).
 	Audience Audience
 
@@ -147,7 +152,7 @@ func New(o Options) (*Hub, error) {
 		opts: o, q: realtimedb.New(o.DB), logger: logger, limits: ratelimit.New(1000, time.Now()),
 		readers: make(chan struct{}, readers), users: make(map[int64]int), quit: make(chan struct{}),
 	}
-	h.log = &eventLog{db: o.DB, q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, replaced: h.startOver, publisher: o.Publisher}
+	h.log = &eventLog{db: o.DB, q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, replaced: h.startOver, ended: o.Ended, publisher: o.Publisher}
 	h.presence = newPresence(hex.EncodeToString(node[:]), o.Bus, o.Audience, h.Tell, logger)
 	for range max(1, runtime.GOMAXPROCS(0)) {
 		h.shards = append(h.shards, newShard(h))

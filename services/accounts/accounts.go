@@ -49,9 +49,9 @@ type Deps struct {
 	// Created runs in the transaction that makes an account, for what other
 	// services keep per account. An error undoes the account.
 	Created func(ctx context.Context, tx database.Tx, id int64) error
-	// Ended runs in the transaction that ends a session, and EndedAll in the
-	// one that ends all of a user's, also those without an id: whatever a
-	// session has open must end with it.
+	// Ended runs in the transaction that ends a session, once for each, and
+	// then EndedAll in the one that ends all of a user's, also those without an
+	// id: whatever a session has open must end with it.
 	Ended    func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	EndedAll func(ctx context.Context, tx database.Tx, user int64) error
 }

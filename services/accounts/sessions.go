@@ -208,6 +208,15 @@ func (s *Service) endAll(ctx context.Context, tx database.Tx, user int64, why st
 	if err != nil {
 		return fmt.Errorf("end sessions: %w", err)
 	}
+	// One by one as well: what every node has to forget is known by its id.
+	for _, id := range ended {
+		if s.ended == nil {
+			break
+		}
+		if err := s.ended(ctx, tx, user, id); err != nil {
+			return fmt.Errorf("end sessions: %w", err)
+		}
+	}
 	if s.endedAll != nil {
 		if err := s.endedAll(ctx, tx, user); err != nil {
 			return fmt.Errorf("end sessions: %w", err)
@@ -296,6 +305,18 @@ func (s *Service) Caller(ctx context.Context, access string) (auth.Principal, er
 func (s *Service) Confirm(ctx context.Context, p auth.Principal) error {
 	_, err := s.standing(ctx, p)
 	return err
+}
+
+// Forget makes this node ask the database about a session of a user, or about
+// the account when it is empty, the next time. It is for whoever learns of an
+// end that the caches of this node were not told of: of one by a command beside
+// the nodes, or while the bus was away.
+func (s *Service) Forget(user int64, session string) {
+	if session == "" {
+		s.accounts.Forget(cache.ID(user))
+		return
+	}
+	s.sessions.Forget(cache.Text(session))
 }
 
 // standing looks after the account and the session behind a verified token.

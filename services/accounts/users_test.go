@@ -8,7 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/auth"
@@ -328,6 +330,58 @@ func TestAdministration(t *testing.T) {
 	_, err = r.svc.ResetPassword(ctx, "ann", "short")
 	require.ErrorIs(t, err, accounts.ErrPassword)
 	require.ErrorIs(t, r.svc.Deactivate(ctx, 1), accounts.ErrNoAccount)
+}
+
+// Whoever changes an account beside the nodes says what they have to forget.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := t.Context()
+	type end struct {
+		user    int64
+		session string
+	}
+	var ends []end
+	passwords, err := auth.NewPasswords(auth.PasswordOptions{Wait: time.Minute})
+	require.NoError(t, err)
+	command, err := accounts.New(accounts.Deps{
+		DB: r.db.Pool, IDs: r.ids, Tokens: r.tokens, Passwords: passwords, Clock: r.clock.Now,
+		Ended: func(_ context.Context, _ database.Tx, user int64, session uuid.UUID) error {
+			ends = append(ends, end{user, session.String()})
+			return nil
+		},
+		EndedAll: func(_ context.Context, _ database.Tx, user int64) error {
+			ends = append(ends, end{user, ""})
+			return nil
+		},
+	})
+	require.NoError(t, err)
+
+	ann := r.join(t, "ann")
+	again := r.login(t, "ann", password)
+	for _, token := range []string{ann.Access, again.Access} {
+		_, err := r.svc.Authenticate(ctx, "Bearer "+token)
+		require.NoError(t, err)
+	}
+	_, err = command.ResetPassword(ctx, "ann", "another-password")
+	require.NoError(t, err)
+	require.Len(t, ends, 3)
+	require.Equal(t, end{ann.ID, ""}, ends[2], "all of them come last")
+	for _, e := range ends {
+		r.svc.Forget(e.user, e.session)
+	}
+	for _, token := range []string{ann.Access, again.Access} {
+		_, err := r.svc.Authenticate(ctx, "Bearer "+token)
+		require.ErrorIs(t, err, auth.ErrInvalid)
+	}
+
+	bob := r.join(t, "bob")
+	_, err = r.svc.Authenticate(ctx, "Bearer "+bob.Access)
+	require.NoError(t, err)
+	require.NoError(t, command.Deactivate(ctx, bob.ID))
+	r.svc.Forget(bob.ID, "")
+	_, err = r.svc.Authenticate(ctx, "Bearer "+bob.Access)
+	require.ErrorIs(t, err, auth.ErrUserInactive)
 }
 
 func TestUserContext(t *testing.T) {
