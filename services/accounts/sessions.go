@@ -321,14 +321,7 @@ func (s *Service) standing(ctx context.Context, p auth.Principal) (account, erro
 		if err != nil {
 			return session{}, fmt.Errorf("read session id: %w", err)
 		}
-		r, err := s.q.SessionState(ctx, id)
-		if database.IsNoRows(err) {
-			return session{}, nil
-		}
-		if err != nil {
-			return session{}, fmt.Errorf("load session: %w", err)
-		}
-		return session{user: r.UserID, live: r.EndedAt == nil}, nil
+		return s.loads.sessions.Do(ctx, id)
 	})
 	if err != nil {
 		return account{}, err
