@@ -119,6 +119,7 @@ type Service struct {
 	q           *mentordb.Queries
 	voices      map[string]voice
 	generations *generations
+	gatherings
 }
 
 // New makes the service. Its jobs are registered by [Service.HandleJobs].
@@ -142,9 +143,14 @@ func New(d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	q := mentordb.New(d.DB)
+	together, err := newGatherings(q)
+	if err != nil {
+		return nil, err
+	}
 	return &Service{
-		Deps: d, q: mentordb.New(d.DB), voices: voices,
-		generations: newGenerations(d.StreamLinger),
+		Deps: d, q: q, voices: voices,
+		generations: newGenerations(d.StreamLinger), gatherings: together,
 	}, nil
 }
 

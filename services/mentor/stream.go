@@ -56,12 +56,12 @@ func (s *Service) stream(c *fiber.Ctx, in *streamIn) error {
 	if g := s.generations.known(q.key()); g != nil {
 		return s.serve(c, q, g)
 	}
-	question, asked, err := s.ask(ctx, s.DB, q, nil, true)
+	question, fresh, err := s.ask(ctx, q, true)
 	if err != nil {
 		return err
 	}
 	g, err := s.generations.join(q.key(), question.id, question.session, func(ctx context.Context, g *generation) (answer, error) {
-		return s.answerStream(ctx, g, question, !asked)
+		return s.answerStream(ctx, g, question, !fresh)
 	})
 	if err != nil {
 		return httpapi.Unavailable()
@@ -140,16 +140,7 @@ func (s *Service) streamAnswer(ctx context.Context, g *generation, q question, a
 	}
 	store, cancel := storing(ctx)
 	defer cancel()
-	a, err := s.storeAnswer(store, s.DB, q.id, roleAssistant, text, nil, "")
-	if err != nil {
-		return answer{}, err
-	}
-	sum := g.key.fingerprint
-	err = s.q.TouchStream(store, mentordb.TouchStreamParams{UserID: q.user, Fingerprint: sum[:], QuestionID: q.id})
-	if err != nil {
-		return answer{}, fmt.Errorf("keep answer joinable: %w", err)
-	}
-	return a, nil
+	return s.storeStreamed(store, q, g.key.fingerprint, text)
 }
 
 // refuse answers with a status and one error event.
