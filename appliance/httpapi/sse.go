@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 )
 
 const (
@@ -126,6 +124,19 @@ func (e *EventWriter) send(b []byte) error {
 	return nil
 }
 
+// takeBack ends the writer when nothing was sent, and reports whether that is
+// so: then the connection is the caller's to answer on.
+func (e *EventWriter) takeBack() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.head == nil || e.err != nil {
+		return false
+	}
+	e.beat.Stop()
+	e.err = ErrStreamEnded
+	return true
+}
+
 // end sends what completes the response.
 func (e *EventWriter) end() {
 	e.mu.Lock()
@@ -163,8 +174,12 @@ func (e *EventWriter) watch() {
 // runs after the handler has returned, in a goroutine of its own. The context
 // given to f carries what the handler's did; it ends when the client is gone,
 // when the server begins to stop, or at Operation.Timeout. Heartbeats are sent
-// while f is silent. The stream ends when f returns; its error is logged
-// unless it is the end of the stream itself. The connection is not used again.
+// while f is silent. The stream ends when f returns. An error of f is answered
+// like a handler's as long as nothing was sent, and logged otherwise, unless it
+// is the end of the stream itself. The connection is not used again.
+//
+// What takes long belongs into f: the request's buffers serve another request
+// as soon as the handler has returned.
 func ServeEvents(c *fiber.Ctx, f func(ctx context.Context, w *EventWriter) error) error {
 	rc, ok := c.Locals(requestLocal{}).(*request)
 	if !ok {
@@ -174,118 +189,18 @@ func ServeEvents(c *fiber.Ctx, f func(ctx context.Context, w *EventWriter) error
 		return Unavailable()
 	}
 	rc.streaming = true
-	c.Set(fiber.HeaderContentType, typeEvents)
-	c.Set(fiber.HeaderCacheControl, "no-cache")
-	c.Set("X-Accel-Buffering", "no")
 	fctx := c.Context()
 	fctx.SetConnectionClose()
-	method, status := strings.Clone(c.Method()), c.Response().StatusCode()
-	parent := rc.context()
+	s := &stream{rc: rc, run: f, parent: rc.context(), method: strings.Clone(c.Method()), status: c.Response().StatusCode()}
 	fctx.HijackSetNoResponse(true)
 	fctx.Hijack(func(conn net.Conn) {
 		if whole, ok := conn.(interface{ UnsafeConn() net.Conn }); ok {
 			conn = whole.UnsafeConn() // the wrapper holds on to the request's read buffer
 		}
-		e := &EventWriter{head: eventsHead(fctx, status), conn: conn, timeout: rc.api.opts.WriteTimeout, silence: rc.api.opts.Heartbeat}
-		rc.api.streams.serve(conn, func() { rc.stream(parent, e, method, status, f) })
+		s.header = sharedHeader(fctx)
+		rc.api.streams.serve(conn, s)
 	})
 	return nil
-}
-
-// eventsHead writes the head of a response in chunks.
-func eventsHead(fctx *fasthttp.RequestCtx, status int) []byte {
-	head := responseHead(fctx, status)
-	head = fasthttp.AppendHTTPDate(append(head[:len(head)-2], "Date: "...), time.Now())
-	return append(head, "\r\nTransfer-Encoding: chunked\r\n\r\n"...)
-}
-
-// stream runs f and everything around it; it owns the goroutines it starts.
-func (rc *request) stream(parent context.Context, e *EventWriter, method string, status int, f func(context.Context, *EventWriter) error) {
-	a := rc.api
-	a.observe.streams.Add(1)
-	ctx, cancel := context.WithCancel(parent)
-	stop := context.AfterFunc(a.streaming, cancel)
-	e.cancel = cancel
-	e.beat = time.AfterFunc(e.silence, e.heartbeat)
-	var watching sync.WaitGroup
-	watching.Go(e.watch)
-	defer func() {
-		if p := recover(); p != nil {
-			a.log.LogAttrs(a.base, levelError, "panic in a stream", logID(rc.id), logRoute(rc), logPanic(p), logStack(debug.Stack()))
-		}
-		stop()
-		cancel()
-		e.end()
-		_ = e.conn.Close() // wakes the watcher
-		watching.Wait()
-		a.observe.streams.Add(-1)
-		a.reportAs(rc, method, status, e.sent)
-		rc.finish()
-	}()
-	if err := f(ctx, e); err != nil && !errors.Is(err, ErrStreamEnded) && ctx.Err() == nil {
-		a.log.LogAttrs(a.base, levelError, "stream failed", logID(rc.id), logRoute(rc), logError(err))
-	}
-}
-
-// streams are the event streams under way. They live outside of the server's
-// own count of connections, so Stop waits for them here.
-type streams struct {
-	mu       sync.Mutex
-	stopping bool
-	open     map[net.Conn]struct{}
-	running  sync.WaitGroup
-}
-
-// serve runs a stream in a goroutine of its own. One that comes when Stop waits
-// already finds its connection closed.
-func (s *streams) serve(conn net.Conn, run func()) {
-	s.mu.Lock()
-	if s.stopping {
-		s.mu.Unlock()
-		_ = conn.Close()
-		run()
-		return
-	}
-	if s.open == nil {
-		s.open = make(map[net.Conn]struct{})
-	}
-	s.open[conn] = struct{}{}
-	s.running.Go(func() {
-		run()
-		s.mu.Lock()
-		delete(s.open, conn)
-		s.mu.Unlock()
-	})
-	s.mu.Unlock()
-}
-
-// wait returns when all streams have ended, or with ctx's error. No other may
-// begin from here on.
-func (s *streams) wait(ctx context.Context) error {
-	s.mu.Lock()
-	s.stopping = true
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.running.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// cut closes the connections of all streams and returns how many there were.
-func (s *streams) cut() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for conn := range s.open {
-		_ = conn.Close()
-	}
-	return len(s.open)
 }
 
 // RefuseEvents answers a stream with a status and one event,

@@ -53,44 +53,50 @@ func (s *Service) stream(c *fiber.Ctx, in *streamIn) error {
 		c.Set("X-Accel-Buffering", "no")
 		return nil
 	}
+	return httpapi.ServeEvents(c, func(ctx context.Context, w *httpapi.EventWriter) error {
+		g, err := s.generationOf(ctx, q)
+		if err != nil {
+			return err
+		}
+		defer s.generations.leave(g)
+		return s.serve(ctx, w, q, g)
+	})
+}
+
+// generationOf joins the generation that answers q, or stores the question and
+// begins one. The caller leaves it.
+func (s *Service) generationOf(ctx context.Context, q chatInput) (*generation, error) {
 	if g := s.generations.known(q.key()); g != nil {
-		return s.serve(c, q, g)
+		return g, nil
 	}
 	question, fresh, err := s.ask(ctx, q, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	g, err := s.generations.join(q.key(), question.id, question.session, func(ctx context.Context, g *generation) (answer, error) {
 		return s.answerStream(ctx, g, question, !fresh)
 	})
 	if err != nil {
-		return httpapi.Unavailable()
+		return nil, httpapi.Unavailable()
 	}
-	return s.serve(c, q, g)
+	return g, nil
 }
 
-// serve follows g, which the caller has joined, for one client.
-func (s *Service) serve(c *fiber.Ctx, q chatInput, g *generation) error {
-	err := httpapi.ServeEvents(c, func(ctx context.Context, w *httpapi.EventWriter) error {
-		defer s.generations.leave(g)
-		e := newEvents()
-		if err := w.Data(e.start(g.session, q.mode)); err != nil {
-			return err
-		}
-		err := g.follow(ctx, s.FrameInterval, func(text string) error { return w.Data(e.token(text)) })
-		switch {
-		case err == nil:
-			return w.Data(e.end(g.session))
-		case errors.Is(err, httpapi.ErrStreamEnded):
-			return err
-		default:
-			return w.Data(e.failure(streamProblem(err)))
-		}
-	})
-	if err != nil {
-		s.generations.leave(g)
+// serve follows g for one client.
+func (s *Service) serve(ctx context.Context, w *httpapi.EventWriter, q chatInput, g *generation) error {
+	e := newEvents()
+	if err := w.Data(e.start(g.session, q.mode)); err != nil {
+		return err
 	}
-	return err
+	err := g.follow(ctx, s.FrameInterval, func(text string) error { return w.Data(e.token(text)) })
+	switch {
+	case err == nil:
+		return w.Data(e.end(g.session))
+	case errors.Is(err, httpapi.ErrStreamEnded):
+		return err
+	default:
+		return w.Data(e.failure(streamProblem(err)))
+	}
 }
 
 // streamProblem is how a failure shows in a stream.
