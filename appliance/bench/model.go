@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
-	"encoding/json"
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -16,13 +16,44 @@ import (
 // pacedModel speaks Ollama's streaming protocol: tokens pieces, one each
 // interval, the first after one interval. It remembers when it sent the first
 // piece of each prompt, on the clock of the client.
+//
+// It shares the cores with the server that is measured, so it is no more than
+// a model has to be: one goroutine writes all pieces when they are due, and
+// what it writes is prepared.
 type pacedModel struct {
 	tokens   int
 	interval time.Duration
-	url      string
+	addr     string
+	head     []byte   // of a response, with the first piece
+	pieces   [][]byte // the others, the last with the end
+
+	wake chan struct{} // something is due earlier than before
 
 	mu    sync.Mutex
 	first map[string]time.Time
+	due   answers
+}
+
+// pacedAnswer is one answer under way.
+type pacedAnswer struct {
+	conn net.Conn
+	key  string
+	next int // piece
+	at   time.Time
+}
+
+// answers is a heap by the time of the next piece.
+type answers []*pacedAnswer
+
+func (a answers) Len() int           { return len(a) }
+func (a answers) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+func (a answers) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+func (a *answers) Push(x any)        { *a = append(*a, x.(*pacedAnswer)) }
+func (a *answers) Pop() any {
+	last := len(*a) - 1
+	x := (*a)[last]
+	*a = (*a)[:last]
+	return x
 }
 
 // newPacedModel serves a paced model on loopback until stop is called.
@@ -31,157 +62,155 @@ func newPacedModel(tokens int, interval time.Duration) (m *pacedModel, stop func
 	if err != nil {
 		return nil, nil, err
 	}
-	m = &pacedModel{tokens: tokens, interval: interval, url: "http://" + listener.Addr().String(), first: map[string]time.Time{}}
-	server := &http.Server{Handler: m, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = server.Serve(listener) }()
-	return m, func() { _ = server.Close() }, nil
+	m = &pacedModel{
+		tokens: tokens, interval: interval, addr: listener.Addr().String(),
+		wake: make(chan struct{}, 1), first: map[string]time.Time{},
+	}
+	for i := range tokens {
+		m.pieces = append(m.pieces, chunk(fmt.Sprintf("{\"response\":\"word%d \",\"done\":false}\n", i)))
+	}
+	m.head = append([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"), m.pieces[0]...)
+	end := chunk("{\"response\":\"\",\"done\":true}\n")
+	m.pieces[tokens-1] = append(append(m.pieces[tokens-1], end...), "0\r\n\r\n"...)
+	ctx, cancel := context.WithCancel(context.Background())
+	go m.pace(ctx)
+	go m.accept(listener)
+	return m, func() {
+		cancel()
+		_ = listener.Close()
+	}, nil
 }
 
-func (m *pacedModel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var body struct{ Prompt string }
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	key := marker(body.Prompt)
-	begin := time.Now()
-	flusher := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	for i := range m.tokens {
-		select {
-		case <-r.Context().Done():
+// chunk frames a piece of a body of unknown length.
+func chunk(text string) []byte {
+	return []byte(fmt.Sprintf("%x\r\n%s\r\n", len(text), text))
+}
+
+func (m *pacedModel) accept(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
 			return
-		case <-time.After(time.Until(begin.Add(time.Duration(i+1) * m.interval))):
 		}
-		if i == 0 {
-			m.mu.Lock()
-			m.first[key] = time.Now()
-			m.mu.Unlock()
-		}
-		fmt.Fprintf(w, "{\"response\":\"word%d \",\"done\":false}\n", i)
-		_ = flusher.Flush()
+		go m.serve(conn)
 	}
-	fmt.Fprintln(w, `{"response":"","done":true}`)
+}
+
+// serve reads the requests of one connection; the answers are paced.
+func (m *pacedModel) serve(conn net.Conn) {
+	defer conn.Close()
+	reader := bufio.NewReaderSize(conn, 2<<10)
+	for {
+		body, err := readRequest(reader)
+		if err != nil {
+			return
+		}
+		m.mu.Lock()
+		heap.Push(&m.due, &pacedAnswer{conn: conn, key: string(marker(body)), at: time.Now().Add(m.interval)})
+		earliest := m.due[0].conn == conn
+		m.mu.Unlock()
+		if earliest {
+			select {
+			case m.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// pace writes every piece when it is due.
+func (m *pacedModel) pace(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait := time.Hour
+		m.mu.Lock()
+		for len(m.due) > 0 {
+			a := m.due[0]
+			now := time.Now()
+			if wait = a.at.Sub(now); wait > 0 {
+				break
+			}
+			text := m.pieces[a.next]
+			if a.next == 0 {
+				m.first[a.key] = now
+				text = m.head
+			}
+			a.next++
+			a.at = a.at.Add(m.interval)
+			if _, err := a.conn.Write(text); err != nil || a.next == m.tokens {
+				heap.Pop(&m.due)
+			} else {
+				heap.Fix(&m.due, 0)
+			}
+		}
+		if len(m.due) == 0 {
+			wait = time.Hour
+		}
+		m.mu.Unlock()
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// sent is when the first piece of a prompt was.
+func (m *pacedModel) sent(key string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.first[key]
+}
+
+// readRequest reads a request with a Content-Length and gives its body, which
+// is valid until the next read.
+func readRequest(r *bufio.Reader) ([]byte, error) {
+	length := -1
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return nil, err
+		}
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 && !first {
+			break
+		}
+		if len(line) > len(contentLength) && bytes.EqualFold(line[:len(contentLength)], contentLength) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(contentLength):]))); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if length < 0 {
+		return nil, errors.New("a request without a length")
+	}
+	if length > r.Size() {
+		// Longer than the buffer: the name of the question is at its end.
+		if _, err := r.Discard(length - r.Size()); err != nil {
+			return nil, err
+		}
+		length = r.Size()
+	}
+	body, err := r.Peek(length)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.Discard(length)
+	return body, err
 }
 
 // marker finds the bench's own name of a question in a prompt.
-func marker(prompt string) string {
-	i := strings.LastIndex(prompt, "stream-")
+func marker(prompt []byte) []byte {
+	i := bytes.LastIndex(prompt, []byte("stream-"))
 	if i < 0 {
-		return ""
+		return nil
 	}
 	end := i + len("stream-")
 	for end < len(prompt) && prompt[end] >= '0' && prompt[end] <= '9' {
 		end++
 	}
 	return prompt[i:end]
-}
-
-// streamResult is what n concurrent streams saw.
-type streamResult struct {
-	complete           int
-	firstP50, firstP99 time.Duration // after the model's own first token
-	askedP50, askedP99 time.Duration // until the model was asked and sent its first
-	ratioP99           float64       // total time by the ideal
-}
-
-// runStreams opens one stream for each token, all within spread, and reads all
-// to the end. round makes the questions differ from those of other rounds.
-func runStreams(addr string, tokens []string, model *pacedModel, round int, spread time.Duration) (streamResult, error) {
-	var (
-		wait   sync.WaitGroup
-		mu     sync.Mutex
-		firsts []time.Duration
-		asked  []time.Duration
-		ratios []float64
-		fail   firstError
-	)
-	ideal := time.Duration(model.tokens) * model.interval
-	for i, token := range tokens {
-		wait.Go(func() {
-			key := fmt.Sprintf("stream-%d", round*len(tokens)+i)
-			time.Sleep(spread * time.Duration(i) / time.Duration(len(tokens)))
-			begin := time.Now()
-			first, text, err := readStream(addr, key, token)
-			if err != nil {
-				fail.set(err)
-				return
-			}
-			total := time.Since(begin)
-			if want := model.tokens; strings.Count(text, "word") != want {
-				fail.set(fmt.Errorf("%s: %d of %d tokens", key, strings.Count(text, "word"), want))
-				return
-			}
-			model.mu.Lock()
-			sent := model.first[key]
-			model.mu.Unlock()
-			mu.Lock()
-			defer mu.Unlock()
-			firsts = append(firsts, first.Sub(sent))
-			asked = append(asked, sent.Sub(begin)-model.interval)
-			ratios = append(ratios, float64(total)/float64(ideal))
-		})
-	}
-	wait.Wait()
-	if len(firsts) == 0 {
-		return streamResult{}, fmt.Errorf("no stream completed: %w", fail.get())
-	}
-	slices.Sort(firsts)
-	slices.Sort(asked)
-	slices.Sort(ratios)
-	return streamResult{
-		complete: len(firsts),
-		firstP50: percentile(firsts, 50), firstP99: percentile(firsts, 99),
-		askedP50: percentile(asked, 50), askedP99: percentile(asked, 99),
-		ratioP99: ratios[min(len(ratios)-1, len(ratios)*99/100)],
-	}, fail.get()
-}
-
-// readStream reads one mentor stream and returns when its first token came
-// and the whole text.
-func readStream(addr, question, token string) (first time.Time, text string, err error) {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return first, "", err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		return first, "", err
-	}
-	if _, err := conn.Write(request("GET", "/api/v1/mentor/stream/?message="+question, token, "")); err != nil {
-		return first, "", err
-	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return first, "", err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 300))
-		return first, "", fmt.Errorf("stream: %s %s", response.Status, body)
-	}
-	var whole strings.Builder
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		var event struct{ Event, Delta, Detail string }
-		if err := json.Unmarshal([]byte(data), &event); err != nil {
-			return first, "", err
-		}
-		switch event.Event {
-		case "token":
-			if first.IsZero() {
-				first = time.Now()
-			}
-			whole.WriteString(event.Delta)
-		case "error":
-			return first, "", fmt.Errorf("stream: %s", event.Detail)
-		case "end":
-			return first, whole.String(), nil
-		}
-	}
-	return first, "", fmt.Errorf("stream broke off after %q: %w", whole.String(), lines.Err())
 }

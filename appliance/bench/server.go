@@ -148,6 +148,40 @@ func (s *server) pss() (alone, tree float64, processes int, err error) {
 	return alone, tree, processes, nil
 }
 
+// cpu is the processor time of the server's tree so far.
+func (s *server) cpu() (time.Duration, error) {
+	total := time.Duration(0)
+	for _, pid := range append([]int{s.cmd.Process.Pid}, childrenOf(s.cmd.Process.Pid)...) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue // a backend may have ended meanwhile
+		}
+		// The name is in parentheses and may contain anything; after it,
+		// utime and stime are the 12th and 13th field (proc(5)).
+		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+		if len(fields) < 13 {
+			return 0, errors.New("unreadable /proc/pid/stat")
+		}
+		for _, field := range fields[11:13] {
+			ticks, err := strconv.ParseInt(string(field), 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			total += time.Duration(ticks) * (time.Second / 100) // USER_HZ is 100 on Linux
+		}
+	}
+	return total, nil
+}
+
+// ownCPU is the processor time of this process so far.
+func ownCPU() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 func pssOf(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {

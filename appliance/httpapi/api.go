@@ -64,6 +64,7 @@ type API struct {
 	listeners []net.Listener
 	serving   sync.WaitGroup
 	conns     connections
+	streams   streams
 }
 
 // route is one operation, ready to run.

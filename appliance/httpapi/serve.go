@@ -22,6 +22,7 @@ func (a *API) serve(fctx *fasthttp.RequestCtx) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.log.LogAttrs(a.base, levelError, "panic in a request", logID(rc.id), logPanic(p), logStack(debug.Stack()))
+			fctx.Hijack(nil)
 			rc.streaming = false
 			rc.refuse(Detail(http.StatusInternalServerError, textServerError))
 		}

@@ -156,11 +156,11 @@ func (a *API) Stop(ctx context.Context) error {
 	a.stopped = true
 	a.endStream()
 	a.conns.hush()
-	err := a.app.Server().ShutdownWithContext(ctx)
+	err := errors.Join(a.app.Server().ShutdownWithContext(ctx), a.streams.wait(ctx))
 	a.end()
 	cut := 0
 	if err != nil {
-		cut = a.conns.cut()
+		cut = a.conns.cut() + a.streams.cut()
 	}
 	a.serving.Wait()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/auth"
+	"selflink/appliance/database"
 	"selflink/appliance/health"
 	"selflink/appliance/httpapi"
 	"selflink/appliance/httpapi/apitest"
@@ -76,6 +77,8 @@ func events(api *httpapi.API, feed <-chan string, ended chan<- error) {
 			return httpapi.Detail(409, "Not now.")
 		case "panic":
 			return httpapi.ServeEvents(c, func(context.Context, *httpapi.EventWriter) error { panic("in a stream") })
+		case "late":
+			return httpapi.ServeEvents(c, func(context.Context, *httpapi.EventWriter) error { return database.ErrBusy })
 		}
 		return httpapi.ServeEvents(c, func(ctx context.Context, w *httpapi.EventWriter) error {
 			p, _ := auth.From(ctx)
@@ -121,6 +124,14 @@ func TestStream(t *testing.T) {
 	require.Equal(t, "data: {\"event\":\"error\",\"detail\":\"Message is required.\"}\n\n", res.Body)
 	require.Equal(t, `{"detail":"Not now."}`, ann.Do(t, "GET", "/api/v1/stream/?mode=fail", "").Body)
 	require.Empty(t, ann.Do(t, "GET", "/api/v1/stream/?mode=panic", "").Body)
+	res = ann.Do(t, "GET", "/api/v1/stream/?mode=late", "", "X-Request-ID", "late-1")
+	require.Equal(t, 503, res.Status, "as long as nothing was sent, an error is an answer")
+	require.Equal(t, "application/json", res.Header.Get("Content-Type"))
+	require.Equal(t, "1", res.Header.Get("Retry-After"))
+	require.Equal(t, "late-1", res.Header.Get("X-Request-ID"))
+	require.Equal(t, "Accept, origin", res.Header.Get("Vary"))
+	require.Empty(t, res.Header.Get("Cache-Control"))
+	require.Contains(t, res.Body, `{"detail":"`)
 
 	open := ann.Open(t, "GET", "/api/v1/stream/", "", "Accept", "text/event-stream")
 	require.Equal(t, 200, open.StatusCode)

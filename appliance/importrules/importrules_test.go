@@ -50,7 +50,6 @@ func TestImportRules(t *testing.T) {
 			return err
 		}
 		from := filepath.ToSlash(filepath.Dir(rel))
-		test := strings.HasSuffix(path, "_test.go")
 		for _, spec := range file.Imports {
 			target, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
@@ -58,7 +57,7 @@ func TestImportRules(t *testing.T) {
 			}
 			if to, ok := strings.CutPrefix(target, "selflink/"); ok {
 				seen++
-				if why := forbidden(from, to, test); why != "" {
+				if why := forbidden(from, to); why != "" {
 					t.Errorf("%s imports %s: %s", rel, target, why)
 				}
 			}
@@ -70,14 +69,12 @@ func TestImportRules(t *testing.T) {
 }
 
 // forbidden says why the package in folder from may not import the one in
-// folder to, or nothing when it may.
-func forbidden(from, to string, test bool) string {
+// folder to, or nothing when it may. Tests keep to the same rules.
+func forbidden(from, to string) string {
 	fromService, toService := service(from), service(to)
 	switch {
-	case to == "appliance" && !strings.HasPrefix(from, "cmd/") && from != "appliance" && from != "appliance/testapp":
-		return "the wiring is imported by cmd and the test harness alone"
-	case to == "appliance/testapp" && !test:
-		return "the test harness serves tests only"
+	case to == "appliance" && !strings.HasPrefix(from, "cmd/") && from != "appliance":
+		return "the wiring is imported by cmd and its own tests alone"
 	case strings.HasPrefix(to, "cmd/"):
 		return "nothing imports a command"
 	case strings.HasPrefix(from, "appliance/") && toService != "":
@@ -112,22 +109,20 @@ func TestForbidden(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		from, to string
-		test     bool
 		allowed  bool
 	}{
-		{"cmd/selflink", "appliance", false, true},
-		{"services/mentor", "appliance", false, false},
-		{"services/mentor", "appliance/jobs", false, true},
-		{"services/mentor", "services/mentor/mentordb", false, true},
-		{"services/mentor", "services/accounts", false, false},
-		{"services/accounts", "services/mentor/mentordb", false, false},
-		{"appliance/jobs", "services/mentor", false, false},
-		{"appliance", "services/mentor", false, true},
-		{"services/mentor", "appliance/testapp", true, true},
-		{"services/mentor", "appliance/testapp", false, false},
-		{"appliance/jobs", "migrations", false, false},
-		{"web", "appliance/jobs", false, false},
+		{"cmd/selflink", "appliance", true},
+		{"services/mentor", "appliance", false},
+		{"services/mentor", "appliance/jobs", true},
+		{"services/mentor", "services/mentor/mentordb", true},
+		{"services/mentor", "services/accounts", false},
+		{"services/accounts", "services/mentor/mentordb", false},
+		{"appliance/jobs", "services/mentor", false},
+		{"appliance", "services/mentor", true},
+		{"appliance", "appliance", true},
+		{"appliance/jobs", "migrations", false},
+		{"web", "appliance/jobs", false},
 	} {
-		require.Equal(t, c.allowed, forbidden(c.from, c.to, c.test) == "", "%s → %s", c.from, c.to)
+		require.Equal(t, c.allowed, forbidden(c.from, c.to) == "", "%s → %s", c.from, c.to)
 	}
 }

@@ -26,12 +26,13 @@ const (
 	listMost = 500
 )
 
-// Errors of looking at jobs and acting on them.
+// Errors of looking at jobs and acting on them. They come wrapped in what was
+// being done to which job.
 var (
 	// ErrNotFound means that there is no such job, or none any more.
-	ErrNotFound = errors.New("jobs: no such job")
+	ErrNotFound = errors.New("no such job")
 	// ErrWrongState means that a job's state does not allow what was asked.
-	ErrWrongState = errors.New("jobs: not possible in the job's state")
+	ErrWrongState = errors.New("not possible in the job's state")
 )
 
 // Failure is one failed attempt.
@@ -129,7 +130,7 @@ func infoOf(r jobsdb.ShowRow) (Info, error) {
 func (e *Engine) Show(ctx context.Context, id ID) (Info, error) {
 	row, err := e.sql.Show(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Info{}, ErrNotFound
+		err = ErrNotFound
 	}
 	if err != nil {
 		return Info{}, fmt.Errorf("jobs: show %s: %w", id, err)
@@ -141,11 +142,11 @@ func (e *Engine) Show(ctx context.Context, id ID) (Info, error) {
 // its attempts anew. It returns [ErrNotFound] or [ErrWrongState].
 func (e *Engine) Retry(ctx context.Context, id ID) error {
 	row, err := e.sql.RetryNow(ctx, id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return e.whyNot(ctx, id)
-	}
-	if database.IsUniqueViolation(err, "jobs_unique") {
-		return fmt.Errorf("%w: another job with its unique key is unfinished", ErrWrongState)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		err = e.whyNot(ctx, id)
+	case database.IsUniqueViolation(err, "jobs_unique"):
+		err = fmt.Errorf("%w: another job with its unique key is unfinished", ErrWrongState)
 	}
 	if err != nil {
 		return fmt.Errorf("jobs: retry %s: %w", id, err)
@@ -268,7 +269,7 @@ func (e *Engine) Wait(ctx context.Context, id ID) (State, error) {
 	for {
 		text, err := e.sql.State(ctx, id)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return "", ErrNotFound
+			err = ErrNotFound
 		}
 		if err != nil {
 			return "", fmt.Errorf("jobs: wait for %s: %w", id, err)

@@ -197,7 +197,9 @@ func TestCancel(t *testing.T) {
 	require.NoError(t, r.engine.Cancel(t.Context(), waiting))
 	require.Equal(t, jobs.Cancelled, r.wait(t, waiting))
 	require.ErrorIs(t, <-gaveUp, jobs.ErrCancelled)
-	require.ErrorIs(t, r.engine.Cancel(t.Context(), waiting), jobs.ErrWrongState)
+	err := r.engine.Cancel(t.Context(), waiting)
+	require.ErrorIs(t, err, jobs.ErrWrongState)
+	require.EqualError(t, err, "jobs: cancel "+waiting.String()+": not possible in the job's state: it is cancelled")
 
 	id := r.enqueue(t, noop{}, jobs.EnqueueOptions{})
 	<-running

@@ -13,6 +13,11 @@ import (
 	"time"
 )
 
+// maxIdle is how many connections are kept for the next generations: one for
+// each of a crowd. A connection made is dearer than one kept, and what nobody
+// uses is closed after a while.
+const maxIdle = 512
+
 // newTransport makes the connections of one provider.
 func newTransport(connect time.Duration) *http.Transport {
 	return &http.Transport{
@@ -20,7 +25,7 @@ func newTransport(connect time.Duration) *http.Transport {
 		DialContext:         (&net.Dialer{Timeout: connect, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: connect,
 		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: 64, // one per generation under way, within reason
+		MaxIdleConnsPerHost: maxIdle,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true, // a compressed stream arrives in lumps
 	}

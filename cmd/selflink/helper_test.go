@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -112,7 +113,7 @@ func (l *fakeLedger) Show(_ context.Context, id jobs.ID) (jobs.Info, error) {
 			return j, nil
 		}
 	}
-	return jobs.Info{}, jobs.ErrNotFound
+	return jobs.Info{}, fmt.Errorf("jobs: show %s: %w", id, jobs.ErrNotFound)
 }
 
 func (l *fakeLedger) Retry(_ context.Context, id jobs.ID) error {

@@ -100,7 +100,7 @@ func jobsShow(ctx context.Context, p *program, args []string) error {
 	}
 	job, err := led.Jobs().Show(ctx, ids[0])
 	if err := closing(led, err); err != nil {
-		return fmt.Errorf("show job %s: %w", ids[0], err)
+		return err
 	}
 	if o.json {
 		return p.printJSON(job)
@@ -173,7 +173,7 @@ func (p *program) actOnJobs(ctx context.Context, o *options, args []string, done
 	for _, id := range ids {
 		if err := act(led.Jobs(), ctx, id); err != nil {
 			out = append(out, acted{ID: id, Error: err.Error()})
-			errs = append(errs, fmt.Errorf("job %s: %w", id, err))
+			errs = append(errs, err) // it names the job
 			continue
 		}
 		out = append(out, acted{ID: id, Done: done})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -175,7 +176,7 @@ func TestJobs(t *testing.T) {
 		{ID: second, Kind: "mentor.answer", Queue: "llm", State: jobs.Dead, Attempt: 3, Args: json.RawMessage(`{"question_id":1}`), CreatedAt: at, RunAt: at, FinishedAt: &at,
 			Failures: []jobs.Failure{{Attempt: 3, At: at, Error: "llm: the model\nis not available"}}},
 		{ID: first, Kind: "accounts.lapse", Queue: "default", State: jobs.Succeeded, CreatedAt: at, RunAt: at},
-	}, failing: map[jobs.ID]error{second: jobs.ErrWrongState}}
+	}, failing: map[jobs.ID]error{second: fmt.Errorf("jobs: retry %s: %w", second, jobs.ErrWrongState)}}
 
 	b := newBench(t).withLedger(l)
 	require.Equal(t, exitOK, b.run([]string{"jobs", "list", "--state", "dead", "--kind", "k", "--queue", "q", "--before", second.String(), "--limit", "7"}))
@@ -205,7 +206,8 @@ func TestJobs(t *testing.T) {
 	require.Equal(t, exitFailed, b.run([]string{"jobs", "retry", second.String(), first.String()}))
 	require.Equal(t, []string{"retry " + second.String(), "retry " + first.String()}, l.calls, "one that fails does not keep the next from it")
 	require.Contains(t, b.out.String(), first.String()+" is queued")
-	require.Contains(t, b.err.String(), second.String())
+	require.Contains(t, b.err.String(), "jobs: retry "+second.String()+": not possible in the job's state\n")
+	require.Equal(t, 1, strings.Count(b.err.String(), "jobs:"), b.err.String())
 	require.Contains(t, b.err.String(), "can be cancelled")
 	b = newBench(t).withLedger(l)
 	require.Equal(t, exitOK, b.run([]string{"jobs", "cancel", first.String(), "--json"}))

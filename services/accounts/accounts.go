@@ -71,6 +71,7 @@ type Service struct {
 
 	accounts *cache.Local[cache.ID, account]
 	sessions *cache.Local[cache.Text, session]
+	loads    loads // of both
 }
 
 // New makes the service. [Service.Start] joins its caches to the bus.
@@ -89,6 +90,9 @@ func New(d Deps) (*Service, error) {
 		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll,
 	}
 	var err error
+	if s.loads, err = newLoads(s.q); err != nil {
+		return nil, fmt.Errorf("accounts: %w", err)
+	}
 	s.accounts, err = cache.NewLocal[cache.ID, account](cache.Options{
 		Name: "accounts", Size: cachedAccounts, TTL: cacheTTL, Bus: d.Bus, Logger: d.Log,
 	})

@@ -10,12 +10,12 @@ WITH who AS (
 )
 INSERT INTO profiles (user_id, created_at, updated_at) SELECT id, created_at, created_at FROM who;
 
--- name: Account :one
+-- name: Accounts :many
 SELECT u.id, u.email, u.handle, u.name, u.bio, u.photo, u.birth_date, u.birth_time, u.birth_place, u.locale, u.flags,
        u.is_active, u.is_staff, u.is_superuser, u.followers_count, u.following_count, u.posts_count, u.tokens_after, u.created_at, u.updated_at,
        s.privacy, s.dm_policy, s.language, s.quiet_hours, s.push_enabled, s.email_enabled, s.digest_enabled
 FROM users u JOIN user_settings s ON s.user_id = u.id
-WHERE u.id = @id;
+WHERE u.id = ANY(@ids::bigint[]);
 
 -- name: Credentials :one
 -- The account that an address means: written exactly so, else whatever its case.
@@ -120,8 +120,8 @@ UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE id
 -- name: EndSessions :many
 UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE user_id = @user_id AND ended_at IS NULL RETURNING id;
 
--- name: SessionState :one
-SELECT user_id, ended_at FROM auth_sessions WHERE id = @id;
+-- name: SessionStates :many
+SELECT id, user_id, (ended_at IS NULL)::boolean AS live FROM auth_sessions WHERE id = ANY(@ids::uuid[]);
 
 -- name: PruneSessions :execrows
 DELETE FROM auth_sessions WHERE id IN (SELECT s.id FROM auth_sessions s WHERE s.expires_at < @before ORDER BY s.expires_at LIMIT 1000);

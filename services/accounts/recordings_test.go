@@ -66,17 +66,23 @@ func TestRecordings(t *testing.T) {
 	}
 	p := &player{rig: r, ids: map[string]string{}}
 	for _, file := range []string{"auth", "users"} {
-		b, err := os.ReadFile("testdata/" + file + ".json")
-		require.NoError(t, err)
-		var all []exchange
-		dec := json.NewDecoder(bytes.NewReader(b))
-		dec.UseNumber()
-		require.NoError(t, dec.Decode(&all))
-		require.NotEmpty(t, all)
-		for _, x := range all {
+		for _, x := range exchanges(t, file) {
 			t.Run(file+"/"+x.Name, func(t *testing.T) { p.play(t, x) })
 		}
 	}
+}
+
+// exchanges reads a file of recordings.
+func exchanges(t *testing.T, file string) []exchange {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + file + ".json")
+	require.NoError(t, err)
+	var all []exchange
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	require.NoError(t, dec.Decode(&all))
+	require.NotEmpty(t, all)
+	return all
 }
 
 // player replaces what differs from run to run: ids and tokens.

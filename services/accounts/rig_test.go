@@ -117,9 +117,14 @@ func (r *rig) node(t testing.TB, b cache.Bus) *accounts.Service {
 
 func (r *rig) serve(t testing.TB, svc *accounts.Service, limits httpapi.Limits) *apitest.Client {
 	t.Helper()
-	api, err := httpapi.New(httpapi.Options{
-		Listen: []string{"127.0.0.1:0"}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Auth: svc, Limits: limits,
-	})
+	return r.serveWith(t, svc, httpapi.Options{Limits: limits})
+}
+
+// serveWith serves svc with options of the test's own.
+func (r *rig) serveWith(t testing.TB, svc *accounts.Service, o httpapi.Options) *apitest.Client {
+	t.Helper()
+	o.Listen, o.Log, o.Auth = []string{"127.0.0.1:0"}, slog.New(slog.NewTextHandler(io.Discard, nil)), svc
+	api, err := httpapi.New(o)
 	require.NoError(t, err)
 	svc.Register(api)
 	return apitest.Serve(t, api)

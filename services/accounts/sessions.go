@@ -54,6 +54,9 @@ func (s *Service) pair(user int64, family, access, refresh uuid.UUID, issued, at
 	return Pair{Access: a, Refresh: r}, err
 }
 
+// errNoSession means that a session may not begin any more.
+var errNoSession = errors.New("accounts: the account has changed")
+
 // begin starts a session and signs its first tokens, unless the account was
 // deactivated or its password reset since seen, which is its tokens_after when
 // the password was checked. Then it returns no tokens.
@@ -62,14 +65,22 @@ func (s *Service) begin(ctx context.Context, user int64, seen *time.Time) (Pair,
 	now := s.now()
 	at := now.Truncate(time.Second)
 	_, life := s.tokens.Lives()
-	n, err := s.q.InsertSession(ctx, accountsdb.InsertSessionParams{
-		ID: family, UserID: user, TokensAfter: seen, CreatedAt: now, Jti: refresh, IssuedAt: at, ExpiresAt: at.Add(life),
+	// Who signs in goes on to ask for something: the session is in the cache by
+	// then, put there as if it had been loaded, so that its end wins.
+	_, err := s.sessions.Get(ctx, cache.Text(family.String()), func(ctx context.Context) (session, error) {
+		n, err := s.q.InsertSession(ctx, accountsdb.InsertSessionParams{
+			ID: family, UserID: user, TokensAfter: seen, CreatedAt: now, Jti: refresh, IssuedAt: at, ExpiresAt: at.Add(life),
+		})
+		if err == nil && n == 0 {
+			err = errNoSession
+		}
+		return session{user: user, live: true}, err
 	})
+	if errors.Is(err, errNoSession) {
+		return Pair{}, nil
+	}
 	if err != nil {
 		return Pair{}, fmt.Errorf("begin session: %w", err)
-	}
-	if n == 0 {
-		return Pair{}, nil
 	}
 	return s.pair(user, family, access, refresh, at, at)
 }
@@ -342,14 +353,7 @@ func (s *Service) standing(ctx context.Context, p auth.Principal) (account, erro
 		if err != nil {
 			return session{}, fmt.Errorf("read session id: %w", err)
 		}
-		r, err := s.q.SessionState(ctx, id)
-		if database.IsNoRows(err) {
-			return session{}, nil
-		}
-		if err != nil {
-			return session{}, fmt.Errorf("load session: %w", err)
-		}
-		return session{user: r.UserID, live: r.EndedAt == nil}, nil
+		return s.loads.sessions.Do(ctx, id)
 	})
 	if err != nil {
 		return account{}, err

@@ -3,14 +3,13 @@ package accounts
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"selflink/appliance/cache"
-	"selflink/appliance/database"
 	"selflink/appliance/httpapi"
+	"selflink/services/accounts/accountsdb"
 )
 
 // User is an account as its viewer may see it (contract 01 §1).
@@ -69,18 +68,12 @@ func (a account) exists() bool { return a.user.ID != 0 }
 // account gives a person from the cache.
 func (s *Service) account(ctx context.Context, id int64) (account, error) {
 	return s.accounts.Get(ctx, cache.ID(id), func(ctx context.Context) (account, error) {
-		return s.loadAccount(ctx, id)
+		return s.loads.accounts.Do(ctx, id)
 	})
 }
 
-func (s *Service) loadAccount(ctx context.Context, id int64) (account, error) {
-	r, err := s.q.Account(ctx, id)
-	if database.IsNoRows(err) {
-		return account{}, nil
-	}
-	if err != nil {
-		return account{}, fmt.Errorf("load account: %w", err)
-	}
+// accountOf makes what is cached of a row.
+func accountOf(r *accountsdb.AccountsRow) account {
 	a := account{
 		user: User{
 			ID: r.ID, Email: &r.Email, Handle: r.Handle, Name: r.Name, Bio: r.Bio, Photo: r.Photo,
@@ -98,7 +91,7 @@ func (s *Service) loadAccount(ctx context.Context, id int64) (account, error) {
 	if r.TokensAfter != nil {
 		a.tokensAfter = *r.TokensAfter
 	}
-	return a, nil
+	return a
 }
 
 // own gives a person's own object.

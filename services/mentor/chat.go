@@ -120,11 +120,11 @@ func (s *Service) chatNow(ctx context.Context, in chatInput, key string) (Chat, 
 			return Chat{}, ctx.Err()
 		}
 	}
-	q, asked, err := s.ask(ctx, s.DB, in, nil, false)
+	q, fresh, err := s.ask(ctx, in, false)
 	if err != nil {
 		return Chat{}, err
 	}
-	if !asked { // a stream asked it a moment ago
+	if !fresh { // a stream asked it a moment ago
 		old, err := s.q.Question(ctx, mentordb.QuestionParams{ID: q.id, TaskVersion: taskVersion, Most: chatHistory})
 		if err != nil {
 			return Chat{}, fmt.Errorf("read question: %w", err)
@@ -160,22 +160,33 @@ func nowBody(session int64, mode string, question int64, a answer) Chat {
 }
 
 // ask stores a question in the session it belongs to, which is opened when
-// there is none. asked is false when a stream asked the same a moment ago: q
+// there is none. fresh is false when a stream asked the same a moment ago: q
 // is that question then, without its history. claim lets others join this one.
-// Its one statement runs in db.
-func (s *Service) ask(ctx context.Context, db database.Querier, in chatInput, task *uuid.UUID, claim bool) (q question, asked bool, err error) {
+func (s *Service) ask(ctx context.Context, in chatInput, claim bool) (q question, fresh bool, err error) {
+	sum := in.fingerprint()
+	a := asking{chatInput: in, claim: claim, session: s.IDs.Next(), question: s.IDs.Next(), fingerprint: sum[:]}
+	out, err := s.asks.Do(ctx, a)
+	if err == nil {
+		err = out.err
+	}
+	return readAsked(out.row, err, in, a.question)
+}
+
+// askWithTask stores a question as ask does, in a transaction and with a task.
+func (s *Service) askWithTask(ctx context.Context, tx database.Tx, in chatInput, task *uuid.UUID) (q question, fresh bool, err error) {
 	sum := in.fingerprint()
 	params := mentordb.AskParams{
-		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: sum[:], Claim: claim,
+		UserID: in.user, Mode: in.mode, Language: in.language, Content: in.text, Fingerprint: sum[:],
 		JoinableSeconds: joinable.Seconds(), SessionID: s.IDs.Next(), QuestionID: s.IDs.Next(), Most: chatHistory,
+		TaskID: task, Meta: taskMeta{Task: task, Version: taskVersion}.encode(),
 	}
-	if task != nil {
-		params.TaskID, params.Meta = task, taskMeta{Task: task, Version: taskVersion}.encode()
-	}
-	row, err := mentordb.New(db).Ask(ctx, params)
-	if isGone(err) && db == database.Querier(s.DB) {
-		row, err = mentordb.New(db).Ask(ctx, params)
-	}
+	row, err := mentordb.New(tx).Ask(ctx, params)
+	return readAsked(row, err, in, params.QuestionID)
+}
+
+// readAsked reads what mentor_ask gives; id is that of the question that was
+// to be stored.
+func readAsked(row []string, err error, in chatInput, id int64) (q question, fresh bool, _ error) {
 	if err == nil && len(row) < 2 {
 		err = errQuestionGone
 	}
@@ -183,12 +194,12 @@ func (s *Service) ask(ctx context.Context, db database.Querier, in chatInput, ta
 		return question{}, false, fmt.Errorf("store question: %w", err)
 	}
 	q = question{user: in.user, mode: in.mode, language: in.language, text: in.text, history: row[2:]}
-	for i, id := range []*int64{&q.id, &q.session} {
-		if *id, err = strconv.ParseInt(row[i], 10, 64); err != nil {
+	for i, field := range []*int64{&q.id, &q.session} {
+		if *field, err = strconv.ParseInt(row[i], 10, 64); err != nil {
 			return question{}, false, fmt.Errorf("store question: %w", err)
 		}
 	}
-	return q, q.id == params.QuestionID, nil
+	return q, q.id == id, nil
 }
 
 // chatLater leaves the answer to a background task, and waits a little for it.
@@ -209,12 +220,12 @@ func (s *Service) chatLater(ctx context.Context, in chatInput, key string) (Chat
 		}
 		a, task = nil, id
 		return s.DB.Tx(ctx, func(tx database.Tx) error {
-			var asked bool
+			var fresh bool
 			var err error
-			if q, asked, err = s.ask(ctx, tx, in, &task, false); err != nil {
+			if q, fresh, err = s.askWithTask(ctx, tx, in, &task); err != nil {
 				return err
 			}
-			if !asked {
+			if !fresh {
 				if a, err = s.adopt(ctx, tx, &q, &task); err != nil || a != nil || task != id {
 					return err
 				}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -120,15 +119,7 @@ func (s *Service) storeAnswer(ctx context.Context, db database.Querier, question
 	if err != nil {
 		return answer{}, fmt.Errorf("store answer: %w", err)
 	}
-	if len(row) != 2 {
-		return answer{}, errQuestionGone
-	}
-	a := answer{text: row[1]}
-	if a.id, err = strconv.ParseInt(row[0], 10, 64); err != nil {
-		return answer{}, fmt.Errorf("read answer: %w", err)
-	}
-	a.stored = a.id == id
-	return a, nil
+	return readAnswer(row, id)
 }
 
 // storing gives the context in which an answer is stored: it outlives the

@@ -120,6 +120,7 @@ type Service struct {
 	q           *mentordb.Queries
 	voices      map[string]voice
 	generations *generations
+	gatherings
 }
 
 // New makes the service. Its jobs are registered by [Service.HandleJobs].
@@ -143,9 +144,14 @@ func New(d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	q := mentordb.New(d.DB)
+	together, err := newGatherings(q)
+	if err != nil {
+		return nil, err
+	}
 	return &Service{
-		Deps: d, q: mentordb.New(d.DB), voices: voices,
-		generations: newGenerations(d.StreamLinger),
+		Deps: d, q: q, voices: voices,
+		generations: newGenerations(d.StreamLinger), gatherings: together,
 	}, nil
 }
 

@@ -8,11 +8,16 @@ SELECT mentor_ask(
     sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, @fingerprint::bytea, @joinable_seconds::float8, @most::integer, @claim::boolean
 )::text[] AS asked;
 
--- TouchStream lets the moment in which a question can be joined begin with its
--- answer.
--- name: TouchStream :exec
-UPDATE mentor_streams SET asked_at = clock_timestamp()
-WHERE user_id = @user_id AND fingerprint = @fingerprint AND question_id = @question_id;
+-- AskMany stores questions without a task as Ask does, in the order given. It
+-- must be the same order of people, modes, languages and fingerprints in every
+-- call: each question locks the session and the stream that it belongs to.
+-- name: AskMany :many
+SELECT i::integer AS nth, mentor_ask(
+    (@user_ids::bigint[])[i], (@modes::text[])[i], (@languages::text[])[i], (@contents::text[])[i],
+    (@session_ids::bigint[])[i], (@question_ids::bigint[])[i], NULL, NULL,
+    (@fingerprints::bytea[])[i], @joinable_seconds::float8, @most::integer, (@claims::boolean[])[i]
+)::text[] AS asked
+FROM generate_subscripts(@user_ids::bigint[], 1) AS i;
 
 -- Question gives what is needed to answer it again, and its answer if it has
 -- one.
@@ -42,6 +47,26 @@ WHERE id = @id RETURNING task_id;
 SELECT coalesce(mentor_answer(
     @id::bigint, @role::text, @content::text, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, @request_id::bigint, @task_version::text
 ), '{}')::text[] AS stored;
+
+-- StoreStreamed stores the answers to questions of streams, see mentor_answer,
+-- and lets the moment in which each can be joined begin with its answer. The
+-- moments are locked in the order of AskMany.
+-- name: StoreStreamed :many
+WITH given AS (
+    SELECT i, user_id, (@fingerprints::bytea[])[i] AS fingerprint, (@request_ids::bigint[])[i] AS request_id
+    FROM unnest(@user_ids::bigint[]) WITH ORDINALITY AS u (user_id, i)
+), locked AS (
+    SELECT st.user_id, st.fingerprint FROM mentor_streams st
+    JOIN given ON given.user_id = st.user_id AND given.fingerprint = st.fingerprint AND given.request_id = st.question_id
+    ORDER BY st.user_id, st.fingerprint FOR UPDATE OF st
+), touched AS (
+    UPDATE mentor_streams st SET asked_at = clock_timestamp()
+    FROM locked WHERE st.user_id = locked.user_id AND st.fingerprint = locked.fingerprint
+)
+SELECT given.i::integer AS nth, coalesce(mentor_answer(
+    (@ids::bigint[])[given.i], @role::text, (@contents::text[])[given.i], NULL, NULL, given.request_id, @task_version::text
+), '{}')::text[] AS stored
+FROM given;
 
 -- name: Answer :one
 SELECT a.id, a.content FROM mentor_messages a

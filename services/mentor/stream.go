@@ -53,44 +53,50 @@ func (s *Service) stream(c *fiber.Ctx, in *streamIn) error {
 		c.Set("X-Accel-Buffering", "no")
 		return nil
 	}
-	if g := s.generations.known(q.key()); g != nil {
-		return s.serve(c, q, g)
-	}
-	question, asked, err := s.ask(ctx, s.DB, q, nil, true)
-	if err != nil {
-		return err
-	}
-	g, err := s.generations.join(q.key(), question.id, question.session, func(ctx context.Context, g *generation) (answer, error) {
-		return s.answerStream(ctx, g, question, !asked)
+	return httpapi.ServeEvents(c, func(ctx context.Context, w *httpapi.EventWriter) error {
+		g, err := s.generationOf(ctx, q)
+		if err != nil {
+			return err
+		}
+		defer s.generations.leave(g)
+		return s.serve(ctx, w, q, g)
 	})
-	if err != nil {
-		return httpapi.Unavailable()
-	}
-	return s.serve(c, q, g)
 }
 
-// serve follows g, which the caller has joined, for one client.
-func (s *Service) serve(c *fiber.Ctx, q chatInput, g *generation) error {
-	err := httpapi.ServeEvents(c, func(ctx context.Context, w *httpapi.EventWriter) error {
-		defer s.generations.leave(g)
-		e := newEvents()
-		if err := w.Data(e.start(g.session, q.mode)); err != nil {
-			return err
-		}
-		err := g.follow(ctx, s.FrameInterval, func(text string) error { return w.Data(e.token(text)) })
-		switch {
-		case err == nil:
-			return w.Data(e.end(g.session))
-		case errors.Is(err, httpapi.ErrStreamEnded):
-			return err
-		default:
-			return w.Data(e.failure(streamProblem(err)))
-		}
+// generationOf joins the generation that answers q, or stores the question and
+// begins one. The caller leaves it.
+func (s *Service) generationOf(ctx context.Context, q chatInput) (*generation, error) {
+	if g := s.generations.known(q.key()); g != nil {
+		return g, nil
+	}
+	question, fresh, err := s.ask(ctx, q, true)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.generations.join(q.key(), question.id, question.session, func(ctx context.Context, g *generation) (answer, error) {
+		return s.answerStream(ctx, g, question, !fresh)
 	})
 	if err != nil {
-		s.generations.leave(g)
+		return nil, httpapi.Unavailable()
 	}
-	return err
+	return g, nil
+}
+
+// serve follows g for one client.
+func (s *Service) serve(ctx context.Context, w *httpapi.EventWriter, q chatInput, g *generation) error {
+	e := newEvents()
+	if err := w.Data(e.start(g.session, q.mode)); err != nil {
+		return err
+	}
+	err := g.follow(ctx, s.FrameInterval, func(text string) error { return w.Data(e.token(text)) })
+	switch {
+	case err == nil:
+		return w.Data(e.end(g.session))
+	case errors.Is(err, httpapi.ErrStreamEnded):
+		return err
+	default:
+		return w.Data(e.failure(streamProblem(err)))
+	}
 }
 
 // streamProblem is how a failure shows in a stream.
@@ -140,16 +146,7 @@ func (s *Service) streamAnswer(ctx context.Context, g *generation, q question, a
 	}
 	store, cancel := storing(ctx)
 	defer cancel()
-	a, err := s.storeAnswer(store, s.DB, q.id, roleAssistant, text, nil, "")
-	if err != nil {
-		return answer{}, err
-	}
-	sum := g.key.fingerprint
-	err = s.q.TouchStream(store, mentordb.TouchStreamParams{UserID: q.user, Fingerprint: sum[:], QuestionID: q.id})
-	if err != nil {
-		return answer{}, fmt.Errorf("keep answer joinable: %w", err)
-	}
-	return a, nil
+	return s.storeStreamed(store, q, g.key.fingerprint, text)
 }
 
 // refuse answers with a status and one error event.

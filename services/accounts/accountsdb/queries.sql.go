@@ -14,15 +14,15 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-const account = `-- name: Account :one
+const accounts = `-- name: Accounts :many
 SELECT u.id, u.email, u.handle, u.name, u.bio, u.photo, u.birth_date, u.birth_time, u.birth_place, u.locale, u.flags,
        u.is_active, u.is_staff, u.is_superuser, u.followers_count, u.following_count, u.posts_count, u.tokens_after, u.created_at, u.updated_at,
        s.privacy, s.dm_policy, s.language, s.quiet_hours, s.push_enabled, s.email_enabled, s.digest_enabled
 FROM users u JOIN user_settings s ON s.user_id = u.id
-WHERE u.id = $1
+WHERE u.id = ANY($1::bigint[])
 `
 
-type AccountRow struct {
+type AccountsRow struct {
 	ID             int64
 	Email          string
 	Handle         string
@@ -52,39 +52,52 @@ type AccountRow struct {
 	DigestEnabled  bool
 }
 
-func (q *Queries) Account(ctx context.Context, id int64) (AccountRow, error) {
-	row := q.db.QueryRow(ctx, account, id)
-	var i AccountRow
-	err := row.Scan(
-		&i.ID,
-		&i.Email,
-		&i.Handle,
-		&i.Name,
-		&i.Bio,
-		&i.Photo,
-		&i.BirthDate,
-		&i.BirthTime,
-		&i.BirthPlace,
-		&i.Locale,
-		&i.Flags,
-		&i.IsActive,
-		&i.IsStaff,
-		&i.IsSuperuser,
-		&i.FollowersCount,
-		&i.FollowingCount,
-		&i.PostsCount,
-		&i.TokensAfter,
-		&i.CreatedAt,
-		&i.UpdatedAt,
-		&i.Privacy,
-		&i.DmPolicy,
-		&i.Language,
-		&i.QuietHours,
-		&i.PushEnabled,
-		&i.EmailEnabled,
-		&i.DigestEnabled,
-	)
-	return i, err
+func (q *Queries) Accounts(ctx context.Context, ids []int64) ([]AccountsRow, error) {
+	rows, err := q.db.Query(ctx, accounts, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AccountsRow
+	for rows.Next() {
+		var i AccountsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Email,
+			&i.Handle,
+			&i.Name,
+			&i.Bio,
+			&i.Photo,
+			&i.BirthDate,
+			&i.BirthTime,
+			&i.BirthPlace,
+			&i.Locale,
+			&i.Flags,
+			&i.IsActive,
+			&i.IsStaff,
+			&i.IsSuperuser,
+			&i.FollowersCount,
+			&i.FollowingCount,
+			&i.PostsCount,
+			&i.TokensAfter,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Privacy,
+			&i.DmPolicy,
+			&i.Language,
+			&i.QuietHours,
+			&i.PushEnabled,
+			&i.EmailEnabled,
+			&i.DigestEnabled,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const adminExists = `-- name: AdminExists :one
@@ -997,20 +1010,34 @@ func (q *Queries) SaveProfile(ctx context.Context, arg SaveProfileParams) error 
 	return err
 }
 
-const sessionState = `-- name: SessionState :one
-SELECT user_id, ended_at FROM auth_sessions WHERE id = $1
+const sessionStates = `-- name: SessionStates :many
+SELECT id, user_id, (ended_at IS NULL)::boolean AS live FROM auth_sessions WHERE id = ANY($1::uuid[])
 `
 
-type SessionStateRow struct {
-	UserID  int64
-	EndedAt *time.Time
+type SessionStatesRow struct {
+	ID     uuid.UUID
+	UserID int64
+	Live   bool
 }
 
-func (q *Queries) SessionState(ctx context.Context, id uuid.UUID) (SessionStateRow, error) {
-	row := q.db.QueryRow(ctx, sessionState, id)
-	var i SessionStateRow
-	err := row.Scan(&i.UserID, &i.EndedAt)
-	return i, err
+func (q *Queries) SessionStates(ctx context.Context, ids []uuid.UUID) ([]SessionStatesRow, error) {
+	rows, err := q.db.Query(ctx, sessionStates, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SessionStatesRow
+	for rows.Next() {
+		var i SessionStatesRow
+		if err := rows.Scan(&i.ID, &i.UserID, &i.Live); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const setPassword = `-- name: SetPassword :execrows

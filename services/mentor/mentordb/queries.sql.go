@@ -207,6 +207,67 @@ func (q *Queries) AskJournal(ctx context.Context, arg AskJournalParams) (AskJour
 	return i, err
 }
 
+const askMany = `-- name: AskMany :many
+SELECT i::integer AS nth, mentor_ask(
+    ($1::bigint[])[i], ($2::text[])[i], ($3::text[])[i], ($4::text[])[i],
+    ($5::bigint[])[i], ($6::bigint[])[i], NULL, NULL,
+    ($7::bytea[])[i], $8::float8, $9::integer, ($10::boolean[])[i]
+)::text[] AS asked
+FROM generate_subscripts($1::bigint[], 1) AS i
+`
+
+type AskManyParams struct {
+	UserIds         []int64
+	Modes           []string
+	Languages       []string
+	Contents        []string
+	SessionIds      []int64
+	QuestionIds     []int64
+	Fingerprints    [][]byte
+	JoinableSeconds float64
+	Most            int32
+	Claims          []bool
+}
+
+type AskManyRow struct {
+	Nth   int32
+	Asked []string
+}
+
+// AskMany stores questions without a task as Ask does, in the order given. It
+// must be the same order of people, modes, languages and fingerprints in every
+// call: each question locks the session and the stream that it belongs to.
+func (q *Queries) AskMany(ctx context.Context, arg AskManyParams) ([]AskManyRow, error) {
+	rows, err := q.db.Query(ctx, askMany,
+		arg.UserIds,
+		arg.Modes,
+		arg.Languages,
+		arg.Contents,
+		arg.SessionIds,
+		arg.QuestionIds,
+		arg.Fingerprints,
+		arg.JoinableSeconds,
+		arg.Most,
+		arg.Claims,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AskManyRow
+	for rows.Next() {
+		var i AskManyRow
+		if err := rows.Scan(&i.Nth, &i.Asked); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const changeProfile = `-- name: ChangeProfile :one
 UPDATE mentor_profiles SET
     tone = coalesce($1::text, tone),
@@ -1159,6 +1220,70 @@ func (q *Queries) StoreReflection(ctx context.Context, arg StoreReflectionParams
 	return err
 }
 
+const storeStreamed = `-- name: StoreStreamed :many
+WITH given AS (
+    SELECT i, user_id, ($5::bytea[])[i] AS fingerprint, ($6::bigint[])[i] AS request_id
+    FROM unnest($7::bigint[]) WITH ORDINALITY AS u (user_id, i)
+), locked AS (
+    SELECT st.user_id, st.fingerprint FROM mentor_streams st
+    JOIN given ON given.user_id = st.user_id AND given.fingerprint = st.fingerprint AND given.request_id = st.question_id
+    ORDER BY st.user_id, st.fingerprint FOR UPDATE OF st
+), touched AS (
+    UPDATE mentor_streams st SET asked_at = clock_timestamp()
+    FROM locked WHERE st.user_id = locked.user_id AND st.fingerprint = locked.fingerprint
+)
+SELECT given.i::integer AS nth, coalesce(mentor_answer(
+    ($1::bigint[])[given.i], $2::text, ($3::text[])[given.i], NULL, NULL, given.request_id, $4::text
+), '{}')::text[] AS stored
+FROM given
+`
+
+type StoreStreamedParams struct {
+	Ids          []int64
+	Role         string
+	Contents     []string
+	TaskVersion  string
+	Fingerprints [][]byte
+	RequestIds   []int64
+	UserIds      []int64
+}
+
+type StoreStreamedRow struct {
+	Nth    int32
+	Stored []string
+}
+
+// StoreStreamed stores the answers to questions of streams, see mentor_answer,
+// and lets the moment in which each can be joined begin with its answer. The
+// moments are locked in the order of AskMany.
+func (q *Queries) StoreStreamed(ctx context.Context, arg StoreStreamedParams) ([]StoreStreamedRow, error) {
+	rows, err := q.db.Query(ctx, storeStreamed,
+		arg.Ids,
+		arg.Role,
+		arg.Contents,
+		arg.TaskVersion,
+		arg.Fingerprints,
+		arg.RequestIds,
+		arg.UserIds,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StoreStreamedRow
+	for rows.Next() {
+		var i StoreStreamedRow
+		if err := rows.Scan(&i.Nth, &i.Stored); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const suggestTask = `-- name: SuggestTask :one
 INSERT INTO mentor_tasks (id, user_id, task, due_date, suggested) VALUES ($1, $2, $3, $4::date, true)
 ON CONFLICT (user_id, due_date) WHERE suggested DO UPDATE SET suggested = true
@@ -1416,22 +1541,4 @@ func (q *Queries) TasksUp(ctx context.Context, arg TasksUpParams) ([]TasksUpRow,
 		return nil, err
 	}
 	return items, nil
-}
-
-const touchStream = `-- name: TouchStream :exec
-UPDATE mentor_streams SET asked_at = clock_timestamp()
-WHERE user_id = $1 AND fingerprint = $2 AND question_id = $3
-`
-
-type TouchStreamParams struct {
-	UserID      int64
-	Fingerprint []byte
-	QuestionID  int64
-}
-
-// TouchStream lets the moment in which a question can be joined begin with its
-// answer.
-func (q *Queries) TouchStream(ctx context.Context, arg TouchStreamParams) error {
-	_, err := q.db.Exec(ctx, touchStream, arg.UserID, arg.Fingerprint, arg.QuestionID)
-	return err
 }
