@@ -33,7 +33,19 @@ const docsPage = `<!doctype html>
 </html>
 `
 
-const docsScript = `window.addEventListener("load", function () {
+// docsScript starts Swagger UI. The page rounds whole numbers beyond 2^53 when
+// it shows an answer, and most ids are longer: they are shown as texts, so that
+// what is copied from one answer into the next request is the id.
+const docsScript = `function exactNumbers(response) {
+  if (typeof response.text === "string" && !/\/api\/schema\//.test(response.url)) {
+    response.text = response.text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, function (part) {
+      return part[0] === '"' ? part : '"' + part + '"';
+    });
+  }
+  return response;
+}
+
+window.addEventListener("load", function () {
   SwaggerUIBundle({
     url: "../schema/",
     dom_id: "#swagger-ui",
@@ -41,7 +53,8 @@ const docsScript = `window.addEventListener("load", function () {
     validatorUrl: null,
     queryConfigEnabled: false,
     presets: [SwaggerUIBundle.presets.apis],
-    layout: "BaseLayout"
+    layout: "BaseLayout",
+    responseInterceptor: exactNumbers
   });
 });
 `
