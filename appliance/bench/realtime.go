@@ -73,25 +73,26 @@ func (b *bench) withRig(ctx context.Context, f func(*rig) error) (err error) {
 	return f(r)
 }
 
-// measured runs an order and says what it cost: the cpu of each side in
-// percent of one core.
-func (r *rig) measured(o order) (report, string, error) {
+// measured runs an order and says what it cost of each side's cpu, for each
+// delivery or for each of n.
+func (r *rig) measured(o order, n int) (report, string, error) {
 	alone, tree, err := cpuOf(r.pid)
 	if err != nil {
 		return report{}, "", err
 	}
-	begin := time.Now()
 	got, err := r.load.order(o)
 	if err != nil {
 		return got, "", err
 	}
-	took := time.Since(begin)
-	alone2, tree2, err := cpuOf(r.pid)
+	aloneThen, treeThen, err := cpuOf(r.pid)
 	if err != nil {
 		return got, "", err
 	}
-	percent := func(d time.Duration) float64 { return 100 * d.Seconds() / took.Seconds() }
-	return got, fmt.Sprintf("cpu server %.0f %%, tree %.0f %%, load %.0f %%", percent(alone2-alone), percent(tree2-tree), percent(got.CPU)), nil
+	if n == 0 {
+		n = max(got.Deliveries, 1)
+	}
+	each := func(d time.Duration) time.Duration { return (d / time.Duration(n)).Round(100 * time.Nanosecond) }
+	return got, fmt.Sprintf("cpu each: server %s, tree %s, load %s", each(aloneThen-alone), each(treeThen-tree), each(got.CPU)), nil
 }
 
 // deliveries prints a run; beside says what it is compared with.
@@ -138,7 +139,7 @@ func (b *bench) realtimeIdle(ctx context.Context, asked func(string) bool) error
 		if !asked("burst5000") {
 			return nil
 		}
-		got, cpu, err := r.measured(order{Do: "burst", Events: burstAtMany, Publishers: burstSenders})
+		got, cpu, err := r.measured(order{Do: "burst", Events: burstAtMany, Publishers: burstSenders}, 0)
 		if err != nil {
 			return err
 		}
@@ -149,11 +150,11 @@ func (b *bench) realtimeIdle(ctx context.Context, asked func(string) bool) error
 
 // connect brings the connections to n.
 func (r *rig) connect(kind string, n int, tell bool) error {
-	got, cpu, err := r.measured(order{Do: "open", Kind: kind, Count: n})
+	opened := n - r.open
+	got, cpu, err := r.measured(order{Do: "open", Kind: kind, Count: n}, opened)
 	if err != nil {
 		return err
 	}
-	opened := n - r.open
 	r.open = n
 	if tell {
 		row(fmt.Sprintf("connect %d, up to %d %s, all acknowledged", opened, n, plural[kind]), got.Elapsed.Round(time.Millisecond).String(), 0, 0,
@@ -194,7 +195,7 @@ func (b *bench) realtimeDeliver(ctx context.Context, asked func(string) bool) er
 			if !asked(run.name) {
 				continue
 			}
-			got, cpu, err := r.measured(run.order)
+			got, cpu, err := r.measured(run.order, 0)
 			if err != nil {
 				return err
 			}
@@ -239,7 +240,7 @@ func (b *bench) bareGateway(ctx context.Context, into map[string]report, asked f
 		if !asked(run.name) {
 			continue
 		}
-		got, cpu, err := r.measured(run.order)
+		got, cpu, err := r.measured(run.order, 0)
 		if err != nil {
 			return err
 		}
@@ -256,7 +257,7 @@ func (b *bench) realtimeChurn(ctx context.Context, _ func(string) bool) error {
 		if _, err := r.load.order(order{Do: "open", Kind: "ws", Count: someSockets, Positions: true}); err != nil {
 			return err
 		}
-		got, cpu, err := r.measured(order{Do: "paced", Seconds: churnTime, Rate: pacedRate, Churn: 0.1})
+		got, cpu, err := r.measured(order{Do: "paced", Seconds: churnTime, Rate: pacedRate, Churn: 0.1}, 0)
 		if err != nil {
 			return err
 		}
@@ -276,7 +277,7 @@ func (b *bench) realtimeSlow(ctx context.Context, _ func(string) bool) error {
 			return err
 		}
 		what := fmt.Sprintf("closed loop, %d sockets, %d B events", someSockets, bigEvent)
-		alone, cpu, err := r.measured(order{Do: "closed", Seconds: slowTime, Pad: bigEvent})
+		alone, cpu, err := r.measured(order{Do: "closed", Seconds: slowTime, Pad: bigEvent}, 0)
 		if err != nil {
 			return err
 		}
@@ -288,7 +289,7 @@ func (b *bench) realtimeSlow(ctx context.Context, _ func(string) bool) error {
 		if _, err := r.load.order(order{Do: "open", Slow: true}); err != nil {
 			return err
 		}
-		got, cpu, err := r.measured(order{Do: "closed", Seconds: 1, Pad: bigEvent, UntilCut: true})
+		got, cpu, err := r.measured(order{Do: "closed", Seconds: 1, Pad: bigEvent, UntilCut: true}, 0)
 		if err != nil {
 			return err
 		}
@@ -317,7 +318,7 @@ func (b *bench) realtimeSSE(ctx context.Context, _ func(string) bool) error {
 		if err := r.weighEach("idle stream", someStreams, empty); err != nil {
 			return err
 		}
-		got, cpu, err := r.measured(order{Do: "closed", Seconds: slowTime})
+		got, cpu, err := r.measured(order{Do: "closed", Seconds: slowTime}, 0)
 		if err != nil {
 			return err
 		}
