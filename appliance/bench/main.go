@@ -30,11 +30,12 @@ func main() {
 	conns := flag.Int("conns", 32, "connections of each HTTP run")
 	only := flag.String("only", "", "comma list of sections: start,http,streams,jobs (default all of these), realtime")
 	runs := flag.String("realtime", "", "comma list of runs of that section: connect,idle,burst5000,closed,burst,paced,bare,churn,slow,sse (default all)")
+	figures := flag.String("json", "", "file for the figures of that section as JSON")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{bin: *bin, length: time.Duration(*seconds) * time.Second, conns: *conns, runs: *runs}
+	b := &bench{bin: *bin, length: time.Duration(*seconds) * time.Second, conns: *conns, runs: *runs, json: *figures}
 	if err := b.run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -46,7 +47,11 @@ type bench struct {
 	bin    string
 	length time.Duration
 	conns  int
-	runs   string // of the realtime section; empty: all
+
+	// Of the realtime section.
+	runs    string // comma list; empty: all
+	json    string // file for the figures; empty: none
+	figures []figure
 }
 
 func (b *bench) run(ctx context.Context, only string) error {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -60,7 +62,7 @@ func (b *bench) realtime(ctx context.Context) error {
 	if !known {
 		return fmt.Errorf("no such run: %s", b.runs)
 	}
-	return nil
+	return b.writeFigures()
 }
 
 // withRig runs f beside a new server.
@@ -70,12 +72,37 @@ func (b *bench) withRig(ctx context.Context, f func(*rig) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	r.note = b.note
 	return f(r)
+}
+
+// figure is what a run gave, for machines. Times are in nanoseconds.
+type figure struct {
+	Run    string
+	Report *report       `json:",omitempty"`
+	Server time.Duration // cpu of each delivery or connection
+	Tree   time.Duration
+	KiB    float64 `json:",omitempty"` // PSS of each connection
+}
+
+// note keeps a figure for -json.
+func (b *bench) note(f figure) { b.figures = append(b.figures, f) }
+
+// writeFigures writes them as one JSON document to the file that was asked for.
+func (b *bench) writeFigures() error {
+	if b.json == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(b.figures, "", " ")
+	if err != nil {
+		return fmt.Errorf("encode the figures: %w", err)
+	}
+	return os.WriteFile(b.json, append(text, '\n'), 0o644)
 }
 
 // measured runs an order and says what it cost of each side's cpu, for each
 // delivery or for each of n.
-func (r *rig) measured(o order, n int) (report, string, error) {
+func (r *rig) measured(name string, o order, n int) (report, string, error) {
 	alone, tree, err := cpuOf(r.pid)
 	if err != nil {
 		return report{}, "", err
@@ -92,6 +119,7 @@ func (r *rig) measured(o order, n int) (report, string, error) {
 		n = max(got.Deliveries, 1)
 	}
 	each := func(d time.Duration) time.Duration { return (d / time.Duration(n)).Round(100 * time.Nanosecond) }
+	r.note(figure{Run: name, Report: &got, Server: each(aloneThen - alone), Tree: each(treeThen - tree)})
 	return got, fmt.Sprintf("cpu each: server %s, tree %s, load %s", each(aloneThen-alone), each(treeThen-tree), each(got.CPU)), nil
 }
 
@@ -139,7 +167,7 @@ func (b *bench) realtimeIdle(ctx context.Context, asked func(string) bool) error
 		if !asked("burst5000") {
 			return nil
 		}
-		got, cpu, err := r.measured(order{Do: "burst", Events: burstAtMany, Publishers: burstSenders}, 0)
+		got, cpu, err := r.measured("burst5000", order{Do: "burst", Events: burstAtMany, Publishers: burstSenders}, 0)
 		if err != nil {
 			return err
 		}
@@ -151,7 +179,7 @@ func (b *bench) realtimeIdle(ctx context.Context, asked func(string) bool) error
 // connect brings the connections to n.
 func (r *rig) connect(kind string, n int, tell bool) error {
 	opened := n - r.open
-	got, cpu, err := r.measured(order{Do: "open", Kind: kind, Count: n}, opened)
+	got, cpu, err := r.measured(fmt.Sprintf("connect %s %d", kind, n), order{Do: "open", Kind: kind, Count: n}, opened)
 	if err != nil {
 		return err
 	}
@@ -170,6 +198,7 @@ func (r *rig) weighEach(what string, n int, empty float64) error {
 	if err != nil {
 		return err
 	}
+	r.note(figure{Run: fmt.Sprintf("%s, %d open", what, n), KiB: (quiet - empty) / float64(n)})
 	row(fmt.Sprintf("memory of an %s, %d open", what, n), fmt.Sprintf("%.1f KiB PSS", (quiet-empty)/float64(n)), 0, 0,
 		fmt.Sprintf("at once %.1f KiB; the process %.0f MiB, empty %.0f", (first-empty)/float64(n), quiet/1024, empty/1024))
 	return nil
@@ -195,7 +224,7 @@ func (b *bench) realtimeDeliver(ctx context.Context, asked func(string) bool) er
 			if !asked(run.name) {
 				continue
 			}
-			got, cpu, err := r.measured(run.order, 0)
+			got, cpu, err := r.measured(run.name, run.order, 0)
 			if err != nil {
 				return err
 			}
@@ -233,6 +262,7 @@ func (b *bench) bareGateway(ctx context.Context, into map[string]report, asked f
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	r.note = b.note
 	if err := r.connect("ws", someSockets, false); err != nil {
 		return err
 	}
@@ -240,7 +270,7 @@ func (b *bench) bareGateway(ctx context.Context, into map[string]report, asked f
 		if !asked(run.name) {
 			continue
 		}
-		got, cpu, err := r.measured(run.order, 0)
+		got, cpu, err := r.measured("plain "+run.name, run.order, 0)
 		if err != nil {
 			return err
 		}
@@ -257,7 +287,7 @@ func (b *bench) realtimeChurn(ctx context.Context, _ func(string) bool) error {
 		if _, err := r.load.order(order{Do: "open", Kind: "ws", Count: someSockets, Positions: true}); err != nil {
 			return err
 		}
-		got, cpu, err := r.measured(order{Do: "paced", Seconds: churnTime, Rate: pacedRate, Churn: 0.1}, 0)
+		got, cpu, err := r.measured("churn", order{Do: "paced", Seconds: churnTime, Rate: pacedRate, Churn: 0.1}, 0)
 		if err != nil {
 			return err
 		}
@@ -277,7 +307,7 @@ func (b *bench) realtimeSlow(ctx context.Context, _ func(string) bool) error {
 			return err
 		}
 		what := fmt.Sprintf("closed loop, %d sockets, %d B events", someSockets, bigEvent)
-		alone, cpu, err := r.measured(order{Do: "closed", Seconds: slowTime, Pad: bigEvent}, 0)
+		alone, cpu, err := r.measured("slow, before", order{Do: "closed", Seconds: slowTime, Pad: bigEvent}, 0)
 		if err != nil {
 			return err
 		}
@@ -289,7 +319,7 @@ func (b *bench) realtimeSlow(ctx context.Context, _ func(string) bool) error {
 		if _, err := r.load.order(order{Do: "open", Slow: true}); err != nil {
 			return err
 		}
-		got, cpu, err := r.measured(order{Do: "closed", Seconds: 1, Pad: bigEvent, UntilCut: true}, 0)
+		got, cpu, err := r.measured("slow", order{Do: "closed", Seconds: 1, Pad: bigEvent, UntilCut: true}, 0)
 		if err != nil {
 			return err
 		}
@@ -318,7 +348,7 @@ func (b *bench) realtimeSSE(ctx context.Context, _ func(string) bool) error {
 		if err := r.weighEach("idle stream", someStreams, empty); err != nil {
 			return err
 		}
-		got, cpu, err := r.measured(order{Do: "closed", Seconds: slowTime}, 0)
+		got, cpu, err := r.measured("sse", order{Do: "closed", Seconds: slowTime}, 0)
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ const (
 type rig struct {
 	pid    int // of the server
 	open   int // connections
+	note   func(figure)
 	load   *child
 	finish []func() error
 }
