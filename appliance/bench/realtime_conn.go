@@ -231,10 +231,10 @@ func (l *load) serve(c *conn, slot int, events uint32) {
 	}
 }
 
-// receive is read(2) without the scheduler's bookkeeping, which a socket that
+// receive is recv(2) without the scheduler's bookkeeping, which a call that
 // never blocks does not need. b must not be empty.
 func receive(fd int32, b []byte) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 

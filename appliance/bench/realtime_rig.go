@@ -162,6 +162,7 @@ func newChild(ctx context.Context, word string) (*child, error) {
 	}
 	c := &child{cmd: exec.CommandContext(ctx, self, word)}
 	c.cmd.Stderr = os.Stderr
+	c.cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1") // the load client is one thread
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
