@@ -79,6 +79,10 @@ verify: sqlc build ## Fail when generated code or documents drifted from their s
 bench: build ## Measure the appliance beside plain baselines, as ratios of one run
 	cd appliance/bench && go run . -bin $(CURDIR)/$(BIN) $(BENCHFLAGS)
 
+.PHONY: bench-realtime
+bench-realtime: build ## Measure sockets and streams: memory, deliveries, recovery (RUNS=closed,burst)
+	cd appliance/bench && go run . -bin $(CURDIR)/$(BIN) -only realtime -realtime '$(RUNS)' $(BENCHFLAGS)
+
 .PHONY: crash
 crash: build ## Kill the process and its children KILLS times (30) and count what was lost
 	go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)

@@ -18,15 +18,24 @@ import (
 )
 
 func main() {
+	if ok, err := loadMain(os.Args); ok {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	bin := flag.String("bin", "../../bin/selflink", "the built binary")
 	seconds := flag.Int("seconds", 4, "length of each HTTP run in seconds")
 	conns := flag.Int("conns", 32, "connections of each HTTP run")
-	only := flag.String("only", "", "comma list of sections: start,http,streams,jobs (default all)")
+	only := flag.String("only", "", "comma list of sections: start,http,streams,jobs (default all of these), realtime")
+	runs := flag.String("realtime", "", "comma list of runs of that section: connect,idle,burst5000,closed,burst,paced,bare,churn,slow,sse (default all)")
+	figures := flag.String("json", "", "file for the figures of that section as JSON")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{bin: *bin, length: time.Duration(*seconds) * time.Second, conns: *conns}
+	b := &bench{bin: *bin, length: time.Duration(*seconds) * time.Second, conns: *conns, runs: *runs, json: *figures}
 	if err := b.run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -38,6 +47,11 @@ type bench struct {
 	bin    string
 	length time.Duration
 	conns  int
+
+	// Of the realtime section.
+	runs    string // comma list; empty: all
+	json    string // file for the figures; empty: none
+	figures []figure
 }
 
 func (b *bench) run(ctx context.Context, only string) error {
@@ -51,8 +65,12 @@ func (b *bench) run(ctx context.Context, only string) error {
 		{"http", b.overHTTP},
 		{"streams", b.streams},
 		{"jobs", b.jobs},
+		{"realtime", b.realtime},
 	}
 	for _, section := range sections {
+		if only == "" && section.name == "realtime" {
+			continue // it takes as long as all the others: make bench-realtime
+		}
 		if only != "" && !strings.Contains(","+only+",", ","+section.name+",") {
 			continue
 		}
