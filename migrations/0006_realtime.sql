@@ -34,6 +34,33 @@ CREATE TABLE realtime_log (
 );
 INSERT INTO realtime_log (epoch) VALUES (('x' || substr(replace(gen_random_uuid()::text, '-', ''), 1, 15))::bit(60)::bigint);
 
+-- Gives the next numbers to the oldest events that have none, up to p_most, and
+-- what they are in the order of their numbers, the first being o_before + 1.
+-- Who calls at the same time waits, and then sees what the other has done: each
+-- statement of the function looks anew. It is a function for the sake of its
+-- plans, which the connections behind the pooler keep; without sequential scans,
+-- since the plans are made while the table is still empty.
+-- +goose StatementBegin
+CREATE FUNCTION realtime_number(
+    p_most integer, OUT o_epoch bigint, OUT o_before bigint, OUT o_channels text[], OUT o_payloads text[], OUT o_closes text[]
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    SELECT l.epoch, l.last_seq INTO o_epoch, o_before FROM realtime_log l WHERE l.one FOR UPDATE;
+    WITH fresh AS (
+        SELECT oldest.id, row_number() OVER (ORDER BY oldest.id) AS n
+        FROM (SELECT e.id FROM realtime_events e WHERE e.seq IS NULL ORDER BY e.id LIMIT p_most) oldest
+    ), numbered AS (
+        UPDATE realtime_events e SET seq = o_before + fresh.n FROM fresh WHERE e.id = fresh.id
+        RETURNING fresh.n, e.channel, e.payload, e.closes
+    )
+    SELECT array_agg(d.channel ORDER BY d.n), array_agg(d.payload ORDER BY d.n), array_agg(d.closes ORDER BY d.n)
+    INTO o_channels, o_payloads, o_closes FROM numbered d;
+    IF o_channels IS NOT NULL THEN
+        UPDATE realtime_log SET last_seq = o_before + cardinality(o_channels) WHERE one;
+    END IF;
+END $$;
+-- +goose StatementEnd
+
 -- The last event of a channel that retention has deleted: who stands before it
 -- has missed something that is gone.
 CREATE TABLE realtime_trimmed (

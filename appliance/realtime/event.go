@@ -117,13 +117,21 @@ func (p *Publisher) revoke(ctx context.Context, tx database.Tx, user int64, name
 }
 
 func (p *Publisher) add(ctx context.Context, tx database.Tx, to Channel, payload, closes string) error {
-	err := realtimedb.New(tx).AddEvent(ctx, realtimedb.AddEventParams{
+	if err := insert(ctx, tx, to, payload, closes); err != nil {
+		return err
+	}
+	tx.AfterCommit(p.nudge)
+	return nil
+}
+
+// insert adds an event to the log, without a number.
+func insert(ctx context.Context, db database.Querier, to Channel, payload, closes string) error {
+	err := realtimedb.New(db).AddEvent(ctx, realtimedb.AddEventParams{
 		Channel: string(to), Payload: payload, Closes: closes, KeepSeconds: int64(to.age() / time.Second),
 	})
 	if err != nil {
 		return fmt.Errorf("publish to %s: %w", to, err)
 	}
-	tx.AfterCommit(p.nudge)
 	return nil
 }
 

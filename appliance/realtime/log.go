@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"selflink/appliance/database"
 	"selflink/appliance/realtime/realtimedb"
 )
 
@@ -33,7 +32,6 @@ const (
 // eventLog numbers committed events, follows the log, and hands each entry on
 // exactly once, in order. Postgres is the log; the broker only makes it fast.
 type eventLog struct {
-	db        database.Pool
 	q         *realtimedb.Queries
 	bus       Bus
 	positions positions
@@ -147,33 +145,24 @@ func (l *eventLog) look(ctx context.Context) error {
 // number gives numbers to what is committed and tells all nodes.
 func (l *eventLog) number(ctx context.Context) error {
 	for {
-		var rows []realtimedb.NumberEventsRow
-		var head realtimedb.LockLogRow
-		err := l.db.Tx(ctx, func(tx database.Tx) (err error) {
-			q := realtimedb.New(tx)
-			if head, err = q.LockLog(ctx); err != nil {
-				return fmt.Errorf("lock the event log: %w", err)
-			}
-			rows, err = q.NumberEvents(ctx, numberMost)
-			return err
-		})
+		fresh, err := l.q.NumberEvents(ctx, numberMost)
 		if err != nil {
 			return fmt.Errorf("number events: %w", err)
 		}
-		if err := l.catchUp(ctx, head.Epoch, head.LastSeq); err != nil {
+		if err := l.catchUp(ctx, fresh.Epoch, fresh.Before); err != nil {
 			return err
 		}
-		if len(rows) == 0 {
+		if len(fresh.Channels) == 0 {
 			return nil
 		}
-		entries := make([]*entry, len(rows))
-		for i, r := range rows {
-			entries[i] = l.entry(r.Seq, r.Channel, r.Payload, r.Closes)
+		entries := make([]*entry, len(fresh.Channels))
+		for i := range entries {
+			entries[i] = l.entry(fresh.Before+1+int64(i), fresh.Channels[i], fresh.Payloads[i], fresh.Closes[i])
 		}
-		l.numbered.Add(int64(len(rows)))
-		l.announce(head.Epoch, entries)
-		l.accept(head.Epoch, entries)
-		if len(rows) < numberMost {
+		l.numbered.Add(int64(len(entries)))
+		l.accept(fresh.Epoch, entries) // first, since others wait for the broker anyway
+		l.announce(fresh.Epoch, entries)
+		if len(entries) < numberMost {
 			return nil
 		}
 	}

@@ -67,7 +67,7 @@ func (h *Hub) publishFromOutside(ctx context.Context, in *publishIn) (publishOut
 	if err := json.Unmarshal(payload, &members); err != nil || members["type"] != published {
 		return out, httpapi.Detail(http.StatusBadRequest, "Invalid event type")
 	}
-	err = h.opts.DB.Tx(ctx, func(tx database.Tx) error { return h.opts.Publisher.add(ctx, tx, target, string(payload), "") })
+	err = insert(ctx, h.opts.DB, target, string(payload), "") // one statement: its own transaction
 	if errors.Is(err, database.ErrUnavailable) || errors.Is(err, database.ErrBusy) {
 		h.logger.Warn("an event from outside was not published", "error", err)
 		return out, httpapi.Detail(http.StatusServiceUnavailable, "Publish failed")
@@ -75,6 +75,7 @@ func (h *Hub) publishFromOutside(ctx context.Context, in *publishIn) (publishOut
 	if err != nil {
 		return out, fmt.Errorf("publish from outside: %w", err)
 	}
+	h.opts.Publisher.nudge()
 	return publishOut{"ok"}, nil
 }
 

@@ -2,24 +2,11 @@
 INSERT INTO realtime_events (channel, payload, closes, expires_at)
 VALUES (@channel, @payload, @closes, now() + sqlc.arg(keep_seconds)::bigint * interval '1 second');
 
--- name: LockLog :one
-SELECT epoch, last_seq FROM realtime_log WHERE one FOR UPDATE;
-
--- name: NumberEvents :many
--- Gives the next numbers to the oldest events that have none. The log must be
--- locked before, by a statement of its own: this one's snapshot has to be
--- younger than the lock.
-WITH fresh AS (
-    SELECT id, row_number() OVER (ORDER BY id) AS n
-    FROM (SELECT id FROM realtime_events WHERE seq IS NULL ORDER BY id LIMIT @most) oldest
-), numbered AS (
-    UPDATE realtime_events e SET seq = l.last_seq + fresh.n
-    FROM fresh, realtime_log l WHERE l.one AND e.id = fresh.id
-    RETURNING e.seq, e.channel, e.payload, e.closes
-), moved AS (
-    UPDATE realtime_log SET last_seq = last_seq + (SELECT count(*) FROM fresh) WHERE one AND EXISTS (SELECT FROM fresh)
-)
-SELECT seq::bigint AS seq, channel, payload, closes FROM numbered ORDER BY seq;
+-- name: NumberEvents :one
+-- Numbers what is new, see realtime_number.
+SELECT o_epoch::bigint AS epoch, o_before::bigint AS before, COALESCE(o_channels, '{}')::text[] AS channels,
+    COALESCE(o_payloads, '{}')::text[] AS payloads, COALESCE(o_closes, '{}')::text[] AS closes
+FROM realtime_number(@most);
 
 -- name: Head :one
 SELECT epoch, last_seq, EXISTS (SELECT FROM realtime_events WHERE seq IS NULL) AS waiting FROM realtime_log WHERE one;

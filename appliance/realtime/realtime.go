@@ -152,7 +152,7 @@ func New(o Options) (*Hub, error) {
 		opts: o, q: realtimedb.New(o.DB), logger: logger, limits: ratelimit.New(1000, time.Now()),
 		readers: make(chan struct{}, readers), users: make(map[int64]int), quit: make(chan struct{}),
 	}
-	h.log = &eventLog{db: o.DB, q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, replaced: h.startOver, ended: o.Ended, publisher: o.Publisher}
+	h.log = &eventLog{q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, replaced: h.startOver, ended: o.Ended, publisher: o.Publisher}
 	h.presence = newPresence(hex.EncodeToString(node[:]), o.Bus, o.Audience, h.Tell, logger)
 	for range max(1, runtime.GOMAXPROCS(0)) {
 		h.shards = append(h.shards, newShard(h))

@@ -141,22 +141,6 @@ func (q *Queries) LastTrimmed(ctx context.Context) (int64, error) {
 	return seq, err
 }
 
-const lockLog = `-- name: LockLog :one
-SELECT epoch, last_seq FROM realtime_log WHERE one FOR UPDATE
-`
-
-type LockLogRow struct {
-	Epoch   int64
-	LastSeq int64
-}
-
-func (q *Queries) LockLog(ctx context.Context) (LockLogRow, error) {
-	row := q.db.QueryRow(ctx, lockLog)
-	var i LockLogRow
-	err := row.Scan(&i.Epoch, &i.LastSeq)
-	return i, err
-}
-
 const lost = `-- name: Lost :one
 SELECT (l.floor_seq > $1::bigint OR EXISTS (
     SELECT FROM realtime_trimmed t WHERE t.channel = ANY($2::text[]) AND t.seq > $1::bigint
@@ -226,53 +210,32 @@ func (q *Queries) Missed(ctx context.Context, arg MissedParams) ([]MissedRow, er
 	return items, nil
 }
 
-const numberEvents = `-- name: NumberEvents :many
-WITH fresh AS (
-    SELECT id, row_number() OVER (ORDER BY id) AS n
-    FROM (SELECT id FROM realtime_events WHERE seq IS NULL ORDER BY id LIMIT $1) oldest
-), numbered AS (
-    UPDATE realtime_events e SET seq = l.last_seq + fresh.n
-    FROM fresh, realtime_log l WHERE l.one AND e.id = fresh.id
-    RETURNING e.seq, e.channel, e.payload, e.closes
-), moved AS (
-    UPDATE realtime_log SET last_seq = last_seq + (SELECT count(*) FROM fresh) WHERE one AND EXISTS (SELECT FROM fresh)
-)
-SELECT seq::bigint AS seq, channel, payload, closes FROM numbered ORDER BY seq
+const numberEvents = `-- name: NumberEvents :one
+SELECT o_epoch::bigint AS epoch, o_before::bigint AS before, COALESCE(o_channels, '{}')::text[] AS channels,
+    COALESCE(o_payloads, '{}')::text[] AS payloads, COALESCE(o_closes, '{}')::text[] AS closes
+FROM realtime_number($1)
 `
 
 type NumberEventsRow struct {
-	Seq     int64
-	Channel string
-	Payload string
-	Closes  string
+	Epoch    int64
+	Before   int64
+	Channels []string
+	Payloads []string
+	Closes   []string
 }
 
-// Gives the next numbers to the oldest events that have none. The log must be
-// locked before, by a statement of its own: this one's snapshot has to be
-// younger than the lock.
-func (q *Queries) NumberEvents(ctx context.Context, most int32) ([]NumberEventsRow, error) {
-	rows, err := q.db.Query(ctx, numberEvents, most)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []NumberEventsRow
-	for rows.Next() {
-		var i NumberEventsRow
-		if err := rows.Scan(
-			&i.Seq,
-			&i.Channel,
-			&i.Payload,
-			&i.Closes,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+// Numbers what is new, see realtime_number.
+func (q *Queries) NumberEvents(ctx context.Context, most int32) (NumberEventsRow, error) {
+	row := q.db.QueryRow(ctx, numberEvents, most)
+	var i NumberEventsRow
+	err := row.Scan(
+		&i.Epoch,
+		&i.Before,
+		&i.Channels,
+		&i.Payloads,
+		&i.Closes,
+	)
+	return i, err
 }
 
 const raiseFloor = `-- name: RaiseFloor :exec
