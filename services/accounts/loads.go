@@ -12,9 +12,11 @@ import (
 )
 
 // Callers that the caches do not hold are looked up together when many come at
-// once: after a restart, or when a crowd arrives in the same instant.
+// once: after a restart, or when a crowd arrives in the same instant. One lane
+// is enough for that, and a second would wake another connection, whose plans
+// are cold.
 const (
-	loadLanes   = 2
+	loadLanes   = 1
 	loadMost    = 100
 	loadTimeout = 10 * time.Second
 )
