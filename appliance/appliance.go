@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"selflink/appliance/auth"
+	"selflink/appliance/backup"
 	"selflink/appliance/broker"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
@@ -48,6 +49,7 @@ type Appliance struct {
 	broker    *broker.Broker
 	jobs      *jobs.Engine
 	schedules *schedule.Scheduler
+	backups   *backup.Keeper
 	events    *realtime.Publisher
 	realtime  *realtime.Hub
 	http      *httpapi.API
@@ -66,7 +68,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (*Appliance, error) 
 		return nil, err
 	}
 	for _, wire := range []func() error{
-		func() error { return a.machineRoom(cfg, metrics) },
+		func() error { return a.machineRoom(cfg, metrics, build) },
 		func() error { return a.services(cfg, metrics) },
 		func() error { return a.routes(cfg, metrics, build) },
 		func() error { return a.timetable(cfg) },
@@ -102,7 +104,7 @@ func queues(cfg *config.Config) map[string]int {
 	return map[string]int{"default": cfg.JobWorkers, mentor.Queue: cfg.LLMWorkers}
 }
 
-func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registerer, build Build) (err error) {
 	options := databaseOptions(cfg, a.log)
 	options.Health, options.Metrics = a.health, metrics
 	if a.database, err = database.New(options); err != nil {
@@ -131,7 +133,14 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	if err != nil {
 		return err
 	}
-	a.schedules, err = schedule.New(schedule.Options{DB: a.database.Pool(), Jobs: a.jobs, Logger: a.log, Health: a.health})
+	if a.schedules, err = schedule.New(schedule.Options{DB: a.database.Pool(), Jobs: a.jobs, Logger: a.log, Health: a.health}); err != nil {
+		return err
+	}
+	backups := backupOptions(cfg, a.database, a.log, build)
+	if cfg.BackupSchedule != "" { // who makes none here makes them elsewhere
+		backups.Health = a.health
+	}
+	a.backups, err = backup.New(backups)
 	return err
 }
 
@@ -269,6 +278,9 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 			_, err := a.mentor.Purge(ctx, cfg.MentorRetention)
 			return err
 		}})
+	}
+	if cfg.BackupSchedule != "" {
+		entries = append(entries, schedule.Entry{Name: "backup.nightly", Cron: cfg.BackupSchedule, CatchUp: true, Timeout: backup.NightlyTimeout, Run: a.backups.Nightly})
 	}
 	for _, entry := range entries {
 		if err := a.schedules.Add(entry); err != nil {

@@ -91,6 +91,11 @@ type Config struct {
 	PublishToken        Secret // zero: nobody publishes from outside
 	PublishRate         string // of one address; empty: no limit
 
+	// Backup.
+	BackupSchedule string // cron expression of five fields, UTC; empty: none
+	BackupDir      string // absolute
+	BackupKeep     int    // archives in BackupDir
+
 	// Cluster.
 	ClusterListen string   // "host:port"; empty: clustering is off
 	ClusterPeers  []string // "host:port" of other nodes; this one may be among them

@@ -30,6 +30,9 @@ func (l *loader) derive() {
 	if _, ok := l.given["REQUEST_LOG_LEVEL"]; !ok {
 		c.RequestLogLevel = c.AppLogLevel
 	}
+	if c.BackupDir == "" {
+		l.choose("BACKUP_DIR", filepath.Join(c.DataDir, backupsDirName))
+	}
 	l.deriveModel()
 	l.deriveOrigins()
 	if c.DatabaseTLS {

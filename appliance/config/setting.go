@@ -34,6 +34,7 @@ const (
 	Limits     Group = "Limits"
 	Database   Group = "Database"
 	Jobs       Group = "Broker and jobs"
+	Backup     Group = "Backup"
 	Clustering Group = "Cluster"
 	Realtime   Group = "Realtime"
 	Mentor     Group = "Mentor"
@@ -41,7 +42,7 @@ const (
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Clustering, Realtime, Mentor, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Backup, Clustering, Realtime, Mentor, Other}
 }
 
 // Status says what becomes of a setting.
@@ -72,7 +73,7 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{coreTable(), accountTable(), storeTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"selflink/appliance/backup"
 	"selflink/appliance/broker"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
@@ -24,6 +25,9 @@ func hintFor(err error) string {
 		{errors.Is(err, broker.ErrListen), "Other nodes reach this one there: correct CLUSTER_LISTEN, or stop what uses the address."},
 		{errors.Is(err, syscall.EADDRINUSE), "Something listens there already. See whether it is this appliance with:  selflink status   or choose other addresses with SELFLINK_LISTEN."},
 		{errors.Is(err, syscall.EADDRNOTAVAIL), "This machine has no such address: correct SELFLINK_LISTEN."},
+		{errors.Is(err, backup.ErrServing), "Stop it first, as in:  systemctl stop selflink   and run this again."},
+		{errors.Is(err, backup.ErrDamaged), "Nothing was changed. Take another archive; those that were verified:  selflink backup list"},
+		{errors.Is(err, backup.ErrNothingAside), "It was dropped, or the database was empty before the restore. Restore an archive instead:  selflink backup list"},
 		{errors.Is(err, database.ErrLocked), "Only one process may use a data directory. See whether it runs with:  selflink status   or choose another one with SELFLINK_DATA_DIR."},
 		{errors.Is(err, database.ErrVersion), "Nothing was changed. Install the PostgreSQL version that the data was made with, or name its programs with SELFLINK_POSTGRES_BIN."},
 		{errors.Is(err, database.ErrForeign), "Nothing was changed. Choose another SELFLINK_DATA_DIR, or move away what is there."},

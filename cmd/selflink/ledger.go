@@ -19,9 +19,7 @@ func (p *program) ledger(ctx context.Context, o *options) (ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := telemetry.NewLogger(telemetry.Options{
-		Out: p.stderr, Level: slog.LevelWarn, App: slog.LevelWarn, Request: slog.LevelWarn, Hidden: cfg.Hidden(),
-	})
+	log, err := p.quietLogger(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -32,8 +30,15 @@ func (p *program) ledger(ctx context.Context, o *options) (ledger, error) {
 	return led, nil
 }
 
+// quietLogger logs warnings only.
+func (p *program) quietLogger(cfg *config.Config) (*slog.Logger, error) {
+	return telemetry.NewLogger(telemetry.Options{
+		Out: p.stderr, Level: slog.LevelWarn, App: slog.LevelWarn, Request: slog.LevelWarn, Hidden: cfg.Hidden(),
+	})
+}
+
 // closing closes the database after a verb that ended with err.
-func closing(led ledger, err error) error {
+func closing(led interface{ Close() error }, err error) error {
 	if closeErr := led.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
 	}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"selflink/appliance"
+	"selflink/appliance/backup"
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
 )
@@ -47,10 +48,34 @@ type accountKeeper interface {
 	ResetPassword(ctx context.Context, emailOrHandle, password string) (int64, error)
 }
 
+// backupKeeper makes, proves and lists archives.
+type backupKeeper interface {
+	Create(ctx context.Context, r backup.Request) (backup.Result, error)
+	Verify(ctx context.Context, path string) (backup.Verification, error)
+	List(ctx context.Context, most int) ([]backup.Entry, error)
+	Close() error
+}
+
+// restorer puts archives in the place of the database while no server runs.
+type restorer interface {
+	// Target names the database in words.
+	Target() string
+	// Plan checks the archive and touches no database.
+	Plan(ctx context.Context, r backup.RestoreRequest) (backup.Plan, error)
+	Restore(ctx context.Context, r backup.RestoreRequest) (backup.Restored, error)
+	// Undo swaps the database with what the last restore put aside.
+	Undo(ctx context.Context) (backup.Restored, error)
+	// DropOld drops all that restores put aside.
+	DropOld(ctx context.Context) (backup.Restored, error)
+}
+
 // parts are what the verbs are made of.
 type parts struct {
 	newServer  func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (server, error)
 	openLedger func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error)
+	// progress may be nil in both.
+	openBackups func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string, progress func(backup.Progress)) (backupKeeper, error)
+	newRestorer func(cfg *config.Config, log *slog.Logger, progress func(backup.Progress)) restorer
 }
 
 // production links the verbs to the appliance.
@@ -65,6 +90,12 @@ func production() parts {
 				return nil, err
 			}
 			return linkedLedger{led}, nil
+		},
+		openBackups: func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string, progress func(backup.Progress)) (backupKeeper, error) {
+			return appliance.OpenBackups(ctx, cfg, log, appliance.Build{Version: version, Commit: commit}, progress)
+		},
+		newRestorer: func(cfg *config.Config, log *slog.Logger, progress func(backup.Progress)) restorer {
+			return appliance.NewRestorer(cfg, log, progress)
 		},
 	}
 }
