@@ -129,13 +129,9 @@ func New(o Options) (*Keeper, error) {
 	if o.Progress == nil {
 		o.Progress = func(Progress) {}
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
 	k := &Keeper{
 		opts: o, db: o.Database, sql: backupdb.New(o.Database.Pool()), log: o.Logger.With("component", "backup"),
-		host: host, now: time.Now, limit: func(s sink) sink { return s },
+		host: hostName(), now: time.Now, limit: func(s sink) sink { return s },
 	}
 	if o.Health != nil {
 		o.Health.Add(health.Check{Name: "backup", Run: k.check})
@@ -145,3 +141,12 @@ func New(o Options) (*Keeper, error) {
 
 // DefaultDir is where archives go when nothing else is said.
 func DefaultDir(dataDir string) string { return filepath.Join(dataDir, "backups") }
+
+// hostName says where an archive is.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}

@@ -67,8 +67,11 @@ func TestRoundTrip(t *testing.T) {
 	require.NotEmpty(t, done.Aside)
 	require.NoDirExists(t, filepath.Join(p.data, "broker"), "the broker is rebuilt")
 	p.look(func(q database.Querier) {
-		require.Equal(t, without(before, "realtime_log"), without(contents(t, q), "realtime_log"))
+		require.Equal(t, without(before, "realtime_log", "backups"), without(contents(t, q), "realtime_log", "backups"))
 		require.NotEqual(t, epoch, epochOf(t, q))
+		var known string
+		require.NoError(t, q.QueryRow(t.Context(), "SELECT file FROM backups WHERE sha256 = $1 AND verify_outcome = 'verified'", made.SHA256).Scan(&known))
+		require.Equal(t, made.File, known, "the restored database knows where it came from")
 	})
 	require.Equal(t, []string{done.Aside}, p.names(aside))
 
@@ -77,7 +80,7 @@ func TestRoundTrip(t *testing.T) {
 		_, err = p.restorer().Undo(t.Context())
 		require.NoError(t, err)
 		p.look(func(q database.Querier) {
-			require.Equal(t, without(want, "realtime_log"), without(contents(t, q), "realtime_log"))
+			require.Equal(t, without(want, "realtime_log", "backups"), without(contents(t, q), "realtime_log", "backups"))
 		})
 	}
 	dropped, err := p.restorer().DropOld(t.Context())

@@ -21,6 +21,12 @@ UPDATE backups SET verified_at = now(), verify_outcome = @outcome::text, verify_
 UPDATE backups SET verified_at = now(), verify_outcome = 'failed', verify_error = @error::text
 WHERE host = @host AND file = @file AND outcome = 'succeeded';
 
+-- name: Known :exec
+-- An archive that was just restored, in the database that came out of it.
+INSERT INTO backups (host, file, started_at, finished_at, outcome, bytes, sha256, verified_at, verify_outcome)
+SELECT @host::text, @file::text, @started_at::timestamptz, @finished_at::timestamptz, 'succeeded', @bytes::bigint, @sha256::text, now(), 'verified'
+WHERE NOT EXISTS (SELECT FROM backups WHERE sha256 = @sha256::text);
+
 -- name: List :many
 SELECT id, host, file, started_at, finished_at, outcome, error, bytes, sha256, verified_at, verify_outcome, verify_error
 FROM backups ORDER BY started_at DESC, id DESC LIMIT @most;

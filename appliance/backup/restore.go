@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"selflink/appliance/backup/backupdb"
 	"selflink/appliance/database"
 )
 
@@ -322,7 +323,7 @@ func (h *held) restore(ctx context.Context, a *archive, out *Restored) (err erro
 		return fmt.Errorf("%w. Nothing was changed", err)
 	}
 	h.step("filled")
-	if err := h.complete(ctx, fresh, out); err != nil {
+	if err := h.complete(ctx, a, fresh, out); err != nil {
 		return fmt.Errorf("%w. Nothing was changed", err)
 	}
 	h.step("completed")
@@ -350,7 +351,7 @@ func (h *held) restore(ctx context.Context, a *archive, out *Restored) (err erro
 
 // complete brings the restored database up to this version's schema and makes
 // it one that goes its own way from here.
-func (h *held) complete(ctx context.Context, fresh string, out *Restored) (err error) {
+func (h *held) complete(ctx context.Context, a *archive, fresh string, out *Restored) (err error) {
 	address, err := withDatabase(h.site.direct, fresh)
 	if err != nil {
 		return err
@@ -379,6 +380,14 @@ func (h *held) complete(ctx context.Context, fresh string, out *Restored) (err e
 	// An epoch by chance, because the archive may be restored more than once.
 	if _, err := server.Direct().Exec(ctx, `UPDATE realtime_log SET epoch = ('x' || substr(replace(gen_random_uuid()::text, '-', ''), 1, 15))::bit(60)::bigint`); err != nil {
 		return fmt.Errorf("begin a new epoch of events: %w", err)
+	}
+	// The archive cannot hold its own row; it is proven by now.
+	host, path := hostName(), out.File
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	if err := backupdb.New(server.Direct()).Known(ctx, backupdb.KnownParams{Host: host, File: path, StartedAt: a.manifest.StartedAt, FinishedAt: a.manifest.FinishedAt, Bytes: a.bytes, Sha256: a.sha256}); err != nil {
+		return fmt.Errorf("write down the archive: %w", err)
 	}
 	// Without statistics the first hours' plans would be bad ones.
 	if _, err := server.Direct().Exec(ctx, "ANALYZE"); err != nil {

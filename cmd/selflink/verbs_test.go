@@ -44,6 +44,12 @@ func TestCommandLines(t *testing.T) {
 		{"admin create", exitUsage, "name the address"},
 		{"config docs --format x", exitUsage, "markdown or env"},
 		{"serve --secret-key x", exitUsage, "not defined"},
+		{"verify", exitUsage, "something is missing"},
+		{"restore", exitUsage, "name the archive"},
+		{"restore --undo x", exitUsage, "--undo stands alone"},
+		{"restore --with-secrets --yes", exitUsage, "name the archive"},
+		{"backup x", exitUsage, "one word too many"},
+		{"backup list --limit 0", exitUsage, "--limit"},
 		{"version", exitOK, "selflink v1.2.3 (commit abc1234"},
 		{"--version", exitOK, "v1.2.3"},
 	} {
@@ -59,7 +65,7 @@ func TestCommandLines(t *testing.T) {
 	}
 	// Every verb explains itself and knows --json.
 	for _, args := range []string{"serve", "status", "migrate", "config show", "config check", "config docs", "cluster token", "admin create", "admin promote",
-		"admin reset-password", "jobs list", "jobs show", "jobs retry", "jobs cancel", "version"} {
+		"admin reset-password", "jobs list", "jobs show", "jobs retry", "jobs cancel", "backup", "backup list", "verify", "restore", "version"} {
 		b := newBench(t)
 		require.Equal(t, exitOK, b.run(append(strings.Fields(args), "-h")))
 		require.Contains(t, b.out.String(), "Usage: selflink "+args)

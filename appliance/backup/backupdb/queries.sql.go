@@ -67,6 +67,34 @@ func (q *Queries) Forget(ctx context.Context, before time.Time) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const known = `-- name: Known :exec
+INSERT INTO backups (host, file, started_at, finished_at, outcome, bytes, sha256, verified_at, verify_outcome)
+SELECT $1::text, $2::text, $3::timestamptz, $4::timestamptz, 'succeeded', $5::bigint, $6::text, now(), 'verified'
+WHERE NOT EXISTS (SELECT FROM backups WHERE sha256 = $6::text)
+`
+
+type KnownParams struct {
+	Host       string
+	File       string
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Bytes      int64
+	Sha256     string
+}
+
+// An archive that was just restored, in the database that came out of it.
+func (q *Queries) Known(ctx context.Context, arg KnownParams) error {
+	_, err := q.db.Exec(ctx, known,
+		arg.Host,
+		arg.File,
+		arg.StartedAt,
+		arg.FinishedAt,
+		arg.Bytes,
+		arg.Sha256,
+	)
+	return err
+}
+
 const list = `-- name: List :many
 SELECT id, host, file, started_at, finished_at, outcome, error, bytes, sha256, verified_at, verify_outcome, verify_error
 FROM backups ORDER BY started_at DESC, id DESC LIMIT $1
