@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
@@ -204,10 +203,10 @@ func (a account) signIn(t *testing.T, client *api) session {
 	require.Len(t, parts, 3)
 	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
 	require.NoError(t, err)
-	var c struct{ SID uuid.UUID }
+	var c struct{ SID string }
 	require.NoError(t, json.Unmarshal(claims, &c))
 	require.NotZero(t, c.SID)
-	return session{token: answer.Token, id: c.SID.String(), channel: a.channel}
+	return session{token: answer.Token, id: c.SID, channel: a.channel}
 }
 
 // signOut ends sessions one after the other, spread over the programme. A
