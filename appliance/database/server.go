@@ -160,6 +160,21 @@ func (s *Server) bring(ctx context.Context) error {
 	return s.openPools(ctx)
 }
 
+// answerWait bounds the wait for the first answers: a machine that is just
+// booting has other things to do too.
+const answerWait = 15 * time.Second
+
+// firstAnswer asks a pool until it answers or time is up.
+func firstAnswer(ctx context.Context, p *pool, until time.Time) error {
+	for {
+		err := p.check(ctx) // waits by itself
+		again := errors.Is(err, ErrBusy) || errors.Is(err, ErrUnavailable)
+		if !again || ctx.Err() != nil || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
 // openPools makes both pools and proves that they answer.
 func (s *Server) openPools(ctx context.Context) error {
 	if err := s.pooled.open(s.now.pooled, s.now.pooledMode, s.opts.PoolSize, min(minIdlePooled, s.opts.PoolSize)); err != nil {
@@ -170,8 +185,9 @@ func (s *Server) openPools(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	var pooledErr, directErr error
-	wg.Go(func() { pooledErr = s.pooled.check(ctx) })
-	wg.Go(func() { directErr = s.direct.check(ctx) })
+	until := time.Now().Add(min(answerWait, s.opts.BootWait))
+	wg.Go(func() { pooledErr = firstAnswer(ctx, s.pooled, until) })
+	wg.Go(func() { directErr = firstAnswer(ctx, s.direct, until) })
 	wg.Wait()
 	if err := errors.Join(pooledErr, directErr); err != nil {
 		return fmt.Errorf("reach the database: %w", err)
