@@ -134,7 +134,7 @@ func New(o Options) (*Keeper, error) {
 		host: hostName(), now: time.Now, limit: func(s sink) sink { return s },
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "backup", Run: k.check})
+		o.Health.Add(health.Check{Code: "backup", Run: k.check})
 	}
 	return k, nil
 }

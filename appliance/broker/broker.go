@@ -113,9 +113,9 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{opts: o, bus: joint}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "broker", Ready: true, Run: b.check})
+		o.Health.Add(health.Check{Code: "broker", Ready: true, Run: b.check})
 		if joint != nil {
-			o.Health.Add(health.Check{Name: "cluster", Run: b.checkCluster})
+			o.Health.Add(health.Check{Code: "cluster", Run: b.checkCluster})
 		}
 	}
 	if o.Metrics != nil {

@@ -74,8 +74,8 @@ func New(o Options) (*Server, error) {
 		direct: &pool{name: "direct", wait: o.AcquireWait},
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "database", Ready: true, Run: s.direct.check})
-		o.Health.Add(health.Check{Name: "pooler", Ready: true, Run: s.pooled.check})
+		o.Health.Add(health.Check{Code: "database", Ready: true, Run: s.direct.check})
+		o.Health.Add(health.Check{Code: "pooler", Ready: true, Run: s.pooled.check})
 	}
 	if o.Metrics != nil {
 		if err := o.Metrics.Register(newCollector(s)); err != nil {

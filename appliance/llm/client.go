@@ -150,7 +150,7 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "llm", Run: c.record.check})
+		o.Health.Add(health.Check{Code: "llm", Run: c.record.check})
 	}
 	return c, nil
 }

@@ -161,7 +161,7 @@ func New(o Options) (*Hub, error) {
 		return nil, fmt.Errorf("realtime: %w", err)
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "realtime", Run: h.check})
+		o.Health.Add(health.Check{Code: "realtime", Run: h.check})
 	}
 	return h, nil
 }

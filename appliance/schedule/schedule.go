@@ -110,7 +110,7 @@ func New(o Options) (*Scheduler, error) {
 	}
 	s := &Scheduler{db: o.DB, sql: scheduledb.New(o.DB), jobs: o.Jobs, log: o.Logger.With("component", "schedule"), host: host}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "schedules", Run: s.check})
+		o.Health.Add(health.Check{Code: "schedules", Run: s.check})
 	}
 	return s, nil
 }

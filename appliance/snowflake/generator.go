@@ -90,7 +90,7 @@ func New(o Options) (*Generator, error) {
 		holder: uuid.New(), ttl: leaseTTL, every: renewEvery, retry: retryEvery, alive: sameProgram,
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "ids", Ready: true, Run: g.check})
+		o.Health.Add(health.Check{Code: "ids", Ready: true, Run: g.check})
 	}
 	return g, nil
 }
