@@ -5,12 +5,20 @@ import (
 
 	"selflink/appliance/config"
 	"selflink/appliance/health"
+	"selflink/appliance/health/machine"
+	"selflink/appliance/health/posture"
 )
 
-// newHealth makes the registry of checks. Processes are told apart by their
-// machine and their data directory, which no two of them share.
+// newHealth makes the registry, with the checks of what belongs to no part. The
+// parts add their own. Processes are told apart by their machine and their data
+// directory, which no two of them share.
 func newHealth(cfg *config.Config, log *slog.Logger) *health.Registry {
-	return health.New(health.Options{Logger: log, Node: cfg.Instance + ":" + cfg.DataDir})
+	r := health.New(health.Options{Logger: log, Node: cfg.Instance + ":" + cfg.DataDir})
+	machine.Register(r, cfg.DataDir)
+	for _, c := range posture.Checks(cfg) {
+		r.Add(c)
+	}
+	return r
 }
 
 // Health is what the appliance knows to be wrong with itself.
