@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"selflink/appliance/config"
+	"selflink/appliance/doctor"
 	"selflink/appliance/health"
 	"selflink/appliance/health/machine"
 	"selflink/appliance/health/posture"
@@ -19,6 +20,13 @@ func newHealth(cfg *config.Config, log *slog.Logger) *health.Registry {
 		r.Add(c)
 	}
 	return r
+}
+
+// NewDoctor prepares the examination of the installation that cfg describes,
+// which may be refused; o says the rest.
+func NewDoctor(cfg *config.Config, log *slog.Logger, o doctor.Options) *doctor.Doctor {
+	o.Config, o.Database = cfg, databaseOptions(cfg, log)
+	return doctor.New(o)
 }
 
 // Health is what the appliance knows to be wrong with itself.

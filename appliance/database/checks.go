@@ -67,12 +67,12 @@ func (s *Server) registerChecks(r *health.Registry) {
 	for _, c := range []health.Check{{
 		Code: "schema.pending", Title: "The schema is older than this version", Severity: health.High,
 		Impact: "Whatever needs the missing tables or columns fails.", Remedy: "selflink migrate",
-		Run: func(ctx context.Context) error { return s.checkSchema(ctx, Schema.behind) },
+		Run: func(ctx context.Context) error { return s.checkSchema(ctx, Schema.Behind) },
 	}, {
 		Code: "schema.newer", Title: "The schema is newer than this version",
 		Impact: "This process may fail at what the newer version changed, and will not start again.",
 		Remedy: "Update this node to the newer version too.",
-		Run:    func(ctx context.Context) error { return s.checkSchema(ctx, Schema.check) },
+		Run:    func(ctx context.Context) error { return s.checkSchema(ctx, Schema.Newer) },
 	}} {
 		c.Every, c.DependsOn = time.Minute, []string{CheckPostgres}
 		r.Add(c)
@@ -83,7 +83,7 @@ func (s *Server) registerChecks(r *health.Registry) {
 			Impact:    "Tokens, schedules and times of events are off by as much.",
 			Remedy:    "Let both machines keep time: systemctl enable --now systemd-timesyncd (or chrony).",
 			DependsOn: []string{CheckPostgres},
-			Run:       s.checkClock,
+			Run:       s.CheckClock,
 		})
 	}
 	s.registerChildChecks(r)
@@ -166,8 +166,9 @@ func (s *Server) checkSchema(ctx context.Context, ask func(Schema) error) error 
 	return ask(state)
 }
 
-// behind names the steps that are not applied.
-func (s Schema) behind() error {
+// Behind returns an error that names the steps that are not applied, if there
+// are any.
+func (s Schema) Behind() error {
 	var names []string
 	for _, step := range s.Steps {
 		if step.AppliedAt == nil {
@@ -178,26 +179,6 @@ func (s Schema) behind() error {
 		return nil
 	}
 	return fmt.Errorf("%d steps are not applied: %s", len(names), strings.Join(names, ", "))
-}
-
-// checkClock compares this machine's clock with the database's. The answer was
-// read somewhere between the question and its arrival.
-func (s *Server) checkClock(ctx context.Context) error {
-	var theirs time.Time
-	asked := time.Now()
-	if err := s.direct.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&theirs); err != nil {
-		return fmt.Errorf("ask the database for the time: %w", err)
-	}
-	trip := time.Since(asked)
-	offset := asked.Add(trip / 2).Sub(theirs)
-	if offset.Abs()-trip/2 <= clockMost {
-		return nil
-	}
-	word := "ahead of"
-	if offset < 0 {
-		word = "behind"
-	}
-	return fmt.Errorf("this machine's clock is %s %s the database's", offset.Abs().Round(100*time.Millisecond), word)
 }
 
 // restartWatch remembers when supervised children had to be started again.

@@ -15,10 +15,10 @@ type Problem struct {
 	Text     string    `json:"text"` // what the check said
 	Impact   string    `json:"impact,omitempty"`
 	Remedy   string    `json:"remedy,omitempty"`
-	Required bool      `json:"required"`          // /ready fails for it
-	Since    time.Time `json:"failing_since"`     // the first failure in a row
-	Visible  time.Time `json:"visible_since"`     // when it became a problem
-	Effects  []string  `json:"effects,omitempty"` // codes of the failures that it hides
+	Required bool      `json:"required"`               // /ready fails for it
+	Since    time.Time `json:"failing_since,omitzero"` // the first failure in a row
+	Visible  time.Time `json:"visible_since,omitzero"` // when it became a problem
+	Effects  []string  `json:"effects,omitempty"`      // codes of the failures that it hides
 }
 
 // Problems are the current ones, the worst first, of one severity the oldest
