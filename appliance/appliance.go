@@ -62,10 +62,13 @@ type Appliance struct {
 
 // New puts the parts together. Nothing runs yet.
 func New(cfg *config.Config, log *slog.Logger, build Build) (*Appliance, error) {
-	a := &Appliance{log: log, health: &health.Registry{}, events: realtime.NewPublisher(), done: make(chan error, 1)}
+	a := &Appliance{log: log, health: newHealth(cfg, log), events: realtime.NewPublisher(), done: make(chan error, 1)}
 	metrics, err := telemetry.NewRegistry(build.Version, build.Commit)
 	if err != nil {
 		return nil, err
+	}
+	if err := metrics.Register(a.health); err != nil {
+		return nil, fmt.Errorf("register the metrics of health: %w", err)
 	}
 	for _, wire := range []func() error{
 		func() error { return a.machineRoom(cfg, metrics, build) },
@@ -110,6 +113,7 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	if a.database, err = database.New(options); err != nil {
 		return err
 	}
+	a.health.Keep(a.database.Pool())
 	var node *int
 	if cfg.NodeID >= 0 {
 		node = &cfg.NodeID
@@ -273,6 +277,10 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 		_, err := a.realtime.Trim(ctx)
 		return err
 	}})
+	entries = append(entries, schedule.Entry{Name: "health.retention", Cron: "53 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
+		_, err := a.health.Trim(ctx)
+		return err
+	}})
 	if cfg.MentorRetention > 0 {
 		entries = append(entries, schedule.Entry{Name: "mentor.retention", Cron: "11 3 * * *", CatchUp: true, Run: func(ctx context.Context) error {
 			_, err := a.mentor.Purge(ctx, cfg.MentorRetention)
@@ -310,6 +318,9 @@ func (a *Appliance) parts() []part {
 		{"mentor", a.mentor.Start, a.mentor.Stop},
 		{"schedules", a.schedules.Start, a.schedules.Stop},
 		{"http", a.http.Start, a.http.Stop},
+		// Last, and so stopped first: a part that does not run yet, or any
+		// more, is no problem.
+		{"health", a.health.Start, a.health.Stop},
 	}
 }
 

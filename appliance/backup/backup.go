@@ -96,6 +96,9 @@ type Options struct {
 	Progress func(Progress)
 }
 
+// CheckRecent is the code of the health check.
+const CheckRecent = "backup"
+
 // defaultKeep is a week of nights.
 const defaultKeep = 7
 
@@ -134,7 +137,13 @@ func New(o Options) (*Keeper, error) {
 		host: hostName(), now: time.Now, limit: func(s sink) sink { return s },
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "backup", Run: k.check})
+		o.Health.Add(health.Check{
+			Code: CheckRecent, Title: "There is no recent backup", Every: time.Minute,
+			Impact:    "If the disk is lost now, so is what was stored since the last one.",
+			Remedy:    "See why: selflink backup list. Make one: selflink backup",
+			DependsOn: []string{database.CheckPostgres, database.CheckPooled, "schema.pending"},
+			Run:       k.check,
+		})
 	}
 	return k, nil
 }

@@ -89,8 +89,7 @@ type Broker struct {
 	refused refusals
 }
 
-// New checks the options and registers the health checks "broker" and, with
-// clustering, "cluster". It starts nothing.
+// New checks the options and registers the health checks. It starts nothing.
 func New(o Options) (*Broker, error) {
 	if o.Dir == "" {
 		return nil, errors.New("broker: a directory is needed")
@@ -113,10 +112,7 @@ func New(o Options) (*Broker, error) {
 	}
 	b := &Broker{opts: o, bus: joint}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "broker", Ready: true, Run: b.check})
-		if joint != nil {
-			o.Health.Add(health.Check{Name: "cluster", Run: b.checkCluster})
-		}
+		b.registerChecks(o.Health)
 	}
 	if o.Metrics != nil {
 		if err := o.Metrics.Register(&collector{broker: b}); err != nil {
@@ -306,26 +302,4 @@ func (b *Broker) Subscribe(subject string, handle func(subject string, data []by
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	return func() { _ = sub.Unsubscribe() }, nil
-}
-
-// check is the health check: the server answers, and each stream is there, has
-// room, and takes what is published.
-func (b *Broker) check(ctx context.Context) error {
-	js, err := b.JetStream()
-	if err != nil {
-		return err
-	}
-	for _, stream := range Table() {
-		info, err := js.Stream(ctx, stream.Name)
-		if err != nil {
-			return fmt.Errorf("stream %s does not answer: %w", stream.Name, err)
-		}
-		if state := info.CachedInfo().State; state.Bytes > uint64(stream.MaxBytes)*8/10 {
-			return fmt.Errorf("stream %s is over 80 %% of its budget", stream.Name)
-		}
-		if err := b.refused.of(stream, time.Now()); err != nil {
-			return fmt.Errorf("stream %s does not take messages: %w", stream.Name, err)
-		}
-	}
-	return nil
 }

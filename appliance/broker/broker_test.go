@@ -91,6 +91,46 @@ func TestRefusedMessageIsNamed(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		results, ready := registry.Run(t.Context())
-		return !ready && strings.Contains(results[0].Error, "stream JOBS does not take messages")
+		return !ready && strings.Contains(results[1].Error, "stream JOBS does not take messages")
 	}, 10*time.Second, time.Millisecond)
+	registry.Round(t.Context())
+	problems := registry.Problems()
+	require.Len(t, problems, 1)
+	require.Equal(t, broker.CheckStream(broker.JobsStream), problems[0].Code)
+	require.Equal(t, health.High, problems[0].Severity)
+}
+
+// A stream that fills up is told by name, and so is that it is full.
+func TestFullStreamIsNamed(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	registry := health.New(health.Options{Clock: func() time.Time { return now }})
+	b := start(t, t.TempDir(), registry)
+	registry.Round(t.Context())
+	require.Empty(t, registry.Problems())
+	js, err := b.JetStream()
+	require.NoError(t, err)
+	budget := broker.Table()[0].MaxBytes
+	ids := make([]byte, 900<<10)
+	var last error
+	for range budget/int64(len(ids)) + 1 {
+		if _, last = js.Publish(t.Context(), broker.JobsSubject("default", 1), ids); last != nil {
+			break
+		}
+	}
+	require.ErrorContains(t, last, "maximum bytes exceeded")
+	registry.Round(t.Context())
+	require.Empty(t, registry.Problems(), "it may be a burst")
+	now = now.Add(10 * time.Second)
+	registry.Round(t.Context())
+	problems := registry.Problems()
+	require.Len(t, problems, 1)
+	require.Equal(t, "broker.jobs.full", problems[0].Code)
+	require.Contains(t, problems[0].Text, "of 64 MiB")
+
+	stream, err := js.Stream(t.Context(), broker.JobsStream)
+	require.NoError(t, err)
+	require.NoError(t, stream.Purge(t.Context()))
+	registry.Round(t.Context())
+	require.Empty(t, registry.Problems())
 }

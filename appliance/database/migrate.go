@@ -101,7 +101,7 @@ func (s *Server) Migrate(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := state.check(); err != nil || state.Pending() == 0 {
+	if err := state.Newer(); err != nil || state.Pending() == 0 {
 		return 0, err
 	}
 	applied := 0
@@ -119,7 +119,7 @@ func (s *Server) Migrate(ctx context.Context) (int, error) {
 		if err != nil {
 			return err
 		}
-		if err := state.check(); err != nil || state.Pending() == 0 {
+		if err := state.Newer(); err != nil || state.Pending() == 0 {
 			return err
 		}
 		results, err := provider.Up(ctx)
@@ -142,8 +142,8 @@ func (s *Server) Migrate(ctx context.Context) (int, error) {
 	return applied, nil
 }
 
-// check refuses a schema from the future.
-func (s Schema) check() error {
+// Newer returns [ErrNewerSchema] for a schema that this version does not know.
+func (s Schema) Newer() error {
 	if s.Current > s.Target {
 		return fmt.Errorf("%w: it is at step %d, this version knows steps up to %d. Nothing was changed. Install the newer version again, or restore a backup made before it", ErrNewerSchema, s.Current, s.Target)
 	}

@@ -65,7 +65,8 @@ type Options struct {
 	Migrations fs.FS
 	// Logger receives the parts' and the children's lines (discarded).
 	Logger *slog.Logger
-	// Health receives the checks "database" and "pooler" (not registered).
+	// Health receives the checks of the database, its pools, children and
+	// schema (not registered).
 	Health *health.Registry
 	// Metrics receives the pools' metrics (not registered).
 	Metrics prometheus.Registerer

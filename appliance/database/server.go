@@ -12,8 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"selflink/appliance/health"
 )
 
 const (
@@ -74,8 +72,7 @@ func New(o Options) (*Server, error) {
 		direct: &pool{name: "direct", wait: o.AcquireWait},
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "database", Ready: true, Run: s.direct.check})
-		o.Health.Add(health.Check{Name: "pooler", Ready: true, Run: s.pooled.check})
+		s.registerChecks(o.Health)
 	}
 	if o.Metrics != nil {
 		if err := o.Metrics.Register(newCollector(s)); err != nil {

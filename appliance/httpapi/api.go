@@ -139,6 +139,7 @@ func New(opts Options) (*API, error) {
 	srv.CloseOnShutdown = true
 	srv.KeepHijackedConns = true // TakeOver gives them away
 	a.registerSystem()
+	a.registerChecks()
 	return a, nil
 }
 

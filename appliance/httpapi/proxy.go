@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -67,12 +68,13 @@ func (l hostList) allow(host string) bool {
 
 // proxyList are the peers whose X-Forwarded headers count.
 type proxyList struct {
-	any  bool
-	nets []netip.Prefix
+	any      bool
+	nets     []netip.Prefix
+	unlisted *unlisted
 }
 
 func parseProxies(texts []string) (proxyList, error) {
-	var l proxyList
+	l := proxyList{unlisted: &unlisted{}}
 	for _, s := range texts {
 		s = strings.TrimSpace(s)
 		switch {
@@ -119,10 +121,13 @@ func (l proxyList) client(fctx *fasthttp.RequestCtx) (addr netip.Addr, secure bo
 		addr = netip.IPv6Loopback() // a local socket or a test's in-memory connection
 	}
 	secure = fctx.IsTLS()
-	if !l.any && len(l.nets) == 0 || !l.trusts(addr) {
+	h := &fctx.Request.Header
+	if !l.trusts(addr) {
+		if len(h.Peek("X-Forwarded-For")) > 0 {
+			l.unlisted.note(addr, time.Now())
+		}
 		return addr, secure
 	}
-	h := &fctx.Request.Header
 	if proto := h.Peek("X-Forwarded-Proto"); len(proto) > 0 {
 		last := proto[bytes.LastIndexByte(proto, ',')+1:]
 		secure = strings.EqualFold(string(bytes.TrimSpace(last)), "https")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -64,20 +65,25 @@ func sendJSON(c *fiber.Ctx, status int, v any) error {
 }
 
 // ready answers 200 while every required check passes, else 503. It names the
-// checks; texts of failures are for operators, so they are only shown to
-// loopback and to the bearer of the metrics token.
+// checks; texts of failures, what is behind them and private checks are for
+// operators, so they are only shown to loopback and to the bearer of the
+// metrics token.
 func (a *API) ready(c *fiber.Ctx) error {
 	results, ok := []health.Result{}, true
+	var problems []health.Problem
 	if a.opts.Health != nil {
 		results, ok = a.opts.Health.Run(c.UserContext())
+		problems = a.opts.Health.Problems()
 	}
 	if !a.insider(c) {
+		problems = nil
+		results = slices.DeleteFunc(results, func(r health.Result) bool { return r.Private })
 		for i := range results {
-			results[i].Error = ""
+			results[i].Error, results[i].HiddenBehind = "", ""
 		}
 	}
 	status := http.StatusOK
-	body := readyBody{Status: "ready", NotReady: []string{}, Checks: results}
+	body := readyBody{Status: "ready", NotReady: []string{}, Checks: results, Problems: problems}
 	for _, r := range results {
 		if r.Ready && !r.OK {
 			body.NotReady = append(body.NotReady, r.Name)
@@ -90,9 +96,10 @@ func (a *API) ready(c *fiber.Ctx) error {
 }
 
 type readyBody struct {
-	Status   string          `json:"status"`
-	NotReady []string        `json:"not_ready"`
-	Checks   []health.Result `json:"checks"`
+	Status   string           `json:"status"`
+	NotReady []string         `json:"not_ready"`
+	Checks   []health.Result  `json:"checks"`
+	Problems []health.Problem `json:"problems,omitempty"` // of lasting faults, see [health.Registry.Problems]
 }
 
 // insider tells whether the request comes from this machine itself, without a

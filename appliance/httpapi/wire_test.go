@@ -294,14 +294,17 @@ func TestReadyAndMetrics(t *testing.T) {
 	opts.Health = &health.Registry{}
 	fault := make(chan error, 1)
 	fault <- nil
-	opts.Health.Add(health.Check{Name: "database", Ready: true, Run: func(context.Context) error { return <-fault }})
-	opts.Health.Add(health.Check{Name: "llm", Run: func(context.Context) error { return errors.New("model is down") }})
+	opts.Health.Add(health.Check{Code: "database", Ready: true, Run: func(context.Context) error { return <-fault }})
+	opts.Health.Add(health.Check{Code: "llm", Run: func(context.Context) error { return errors.New("model is down") }})
+	opts.Health.Add(health.Check{Code: "config.weak", Private: true, Severity: health.High, Visible: time.Hour, Run: func(context.Context) error { return errors.New("weak") }})
 	opts.TrustedProxies = []string{"127.0.0.1"}
 	c := server(t, opts)
 
 	res := c.Do(t, "GET", "/ready", "")
 	require.Equal(t, 200, res.Status, "a check that is not required does not count")
 	require.Contains(t, res.Body, "model is down", "loopback sees the reasons")
+	require.Contains(t, res.Body, "config.weak")
+	require.Contains(t, res.Body, `"problems":[{"code":"llm","title":"llm","severity":"medium","text":"model is down"`)
 	fault <- errors.New("refused at 10.0.0.1")
 	res = c.Do(t, "GET", "/ready", "", "X-Forwarded-For", "9.9.9.9")
 	require.Equal(t, 503, res.Status)

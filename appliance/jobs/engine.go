@@ -153,7 +153,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "jobs", Ready: true, Run: e.check})
+		e.registerChecks(o.Health)
 	}
 	return e, nil
 }

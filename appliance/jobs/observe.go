@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,10 +12,6 @@ import (
 )
 
 const (
-	// staleAge is how old a queued job may be before a queue that claims
-	// nothing is taken for stuck.
-	staleAge = 30 * time.Second
-
 	// scrapeTimeout bounds the counts of one scrape.
 	scrapeTimeout = 3 * time.Second
 )
@@ -32,15 +27,13 @@ type QueueInfo struct {
 	LastClaim   time.Time     `json:"last_claim,omitzero"` // of rows, whose ids are then acknowledged
 }
 
-// consuming reports whether the queue takes work, or has none to take or no
-// room for it.
-func (i QueueInfo) consuming() bool {
-	return i.OldestAge <= staleAge || time.Since(i.LastClaim) <= staleAge || i.InFlight >= i.Concurrency
-}
-
 // Queues tells how the queues of this process are doing, by name.
 func (e *Engine) Queues(ctx context.Context) ([]QueueInfo, error) {
-	names := slices.Sorted(maps.Keys(e.queues))
+	return e.inspect(ctx, slices.Sorted(maps.Keys(e.queues))...)
+}
+
+// inspect tells how some of the queues are doing.
+func (e *Engine) inspect(ctx context.Context, names ...string) ([]QueueInfo, error) {
 	rows, err := e.sql.OldestWaiting(ctx, names)
 	if err != nil {
 		return nil, fmt.Errorf("jobs: read the queues: %w", err)
@@ -66,36 +59,6 @@ func moment(nanos *atomic.Int64) time.Time {
 		return time.Unix(0, n).UTC()
 	}
 	return time.Time{}
-}
-
-// ago says how long ago t was, in words.
-func ago(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	return time.Since(t).Round(time.Second).String() + " ago"
-}
-
-// check is the health check: alive and consuming.
-func (e *Engine) check(ctx context.Context) error {
-	e.mu.Lock()
-	started := e.state != nil
-	e.mu.Unlock()
-	if !started {
-		return errors.New("not running")
-	}
-	queues, err := e.Queues(ctx)
-	if err != nil {
-		return err
-	}
-	var stuck []error
-	for _, q := range queues {
-		if !q.consuming() {
-			stuck = append(stuck, fmt.Errorf("queue %s is alive but not consuming: its oldest job waits %s, last fetch %s, last claim %s",
-				q.Name, q.OldestAge.Round(time.Second), ago(q.LastFetch), ago(q.LastClaim)))
-		}
-	}
-	return errors.Join(stuck...)
 }
 
 type metrics struct {

@@ -172,6 +172,11 @@ SELECT queue, kind, state, count(*) AS jobs
 FROM jobs WHERE finished_at IS NULL OR state = 'dead'
 GROUP BY queue, kind, state;
 
+-- name: RecentlyDead :many
+SELECT kind, count(*) AS jobs FROM jobs
+WHERE state = 'dead' AND finished_at > now() - make_interval(secs => @seconds::float8)
+GROUP BY kind ORDER BY count(*) DESC, kind LIMIT 10;
+
 -- name: Purge :execrows
 DELETE FROM jobs WHERE id IN (
     SELECT p.id FROM jobs AS p

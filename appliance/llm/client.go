@@ -150,7 +150,12 @@ func New(o Options) (*Client, error) {
 		return nil, err
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "llm", Run: c.record.check})
+		o.Health.Add(health.Check{
+			Code: "llm", Title: "The language model fails",
+			Impact: "Questions to the mentor are answered late, or with the text that says so.",
+			Remedy: "Ask the model directly; see MENTOR_LLM_PROVIDER, MENTOR_LLM_BASE_URL and the key in: selflink config show",
+			Run:    func(context.Context) error { return c.record.check(time.Now()) },
+		})
 	}
 	return c, nil
 }
@@ -187,9 +192,9 @@ func (c *Client) Generate(ctx context.Context, p Prompt, emit func(piece string)
 	c.metrics.observe(outcome, time.Since(begin), g.firstAfter(begin), usage)
 	switch {
 	case err == nil:
-		c.record.succeeded()
+		c.record.note(nil, time.Now())
 	case outcome != reasonCancelled:
-		c.record.failed(err)
+		c.record.note(err, time.Now())
 		c.logger.LogAttrs(ctx, slog.LevelWarn, "generation failed",
 			slog.String("provider", c.name), slog.String("reason", outcome), slog.String("error", err.Error()),
 			slog.Duration("after", time.Since(begin)))

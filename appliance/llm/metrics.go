@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,38 +89,4 @@ func (m *metrics) observe(outcome string, whole, first time.Duration, u Usage) {
 	if outcome != reasonOK && outcome != reasonCancelled {
 		m.failures.WithLabelValues(outcome).Inc()
 	}
-}
-
-// failuresToWarn is how many generations in a row must fail before the health
-// check does: one alone is the network's weather.
-const failuresToWarn = 3
-
-// record remembers how the last generations went, for the health check. It
-// asks nothing of the model: a paid provider is not probed.
-type record struct {
-	mu   sync.Mutex
-	row  int
-	last error
-}
-
-func (r *record) succeeded() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.row, r.last = 0, nil
-}
-
-func (r *record) failed(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.row++
-	r.last = err
-}
-
-func (r *record) check(context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.row < failuresToWarn {
-		return nil
-	}
-	return fmt.Errorf("the last %d answers failed: %w", r.row, r.last)
 }

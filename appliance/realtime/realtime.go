@@ -161,7 +161,7 @@ func New(o Options) (*Hub, error) {
 		return nil, fmt.Errorf("realtime: %w", err)
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "realtime", Run: h.check})
+		h.registerChecks(o.Health)
 	}
 	return h, nil
 }
@@ -312,11 +312,3 @@ func (h *Hub) release(user int64) {
 
 // Online counts the users that have a connection on any node.
 func (h *Hub) Online() int { return h.presence.online() }
-
-// check is the health check: the log is followed.
-func (h *Hub) check(context.Context) error {
-	if err := h.log.failing.Load(); err != nil {
-		return *err
-	}
-	return nil
-}

@@ -39,9 +39,7 @@ func (f Firing) Duration() time.Duration {
 
 // List returns all schedules of this process in the order of their registration.
 func (s *Scheduler) List(ctx context.Context) ([]Info, error) {
-	s.mu.Lock()
-	entries := append([]*entry(nil), s.entries...)
-	s.mu.Unlock()
+	entries := s.all()
 	list := make([]Info, 0, len(entries))
 	for _, e := range entries {
 		info := Info{Name: e.Name, Cron: e.Cron, Next: e.times.Next(time.Now().UTC())}

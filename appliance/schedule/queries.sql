@@ -29,6 +29,15 @@ WHERE schedule = @schedule AND outcome = 'running' AND started_at < now() - make
 SELECT schedule, fire_at, outcome, host, started_at, finished_at, error
 FROM schedule_firings WHERE schedule = @schedule ORDER BY fire_at DESC LIMIT 1;
 
+-- name: LastMissed :many
+-- The last firings of schedules, where nobody did them.
+SELECT l.schedule::text AS schedule, l.fire_at::timestamptz AS fire_at
+FROM unnest(@names::text[]) AS n(name)
+CROSS JOIN LATERAL (
+    SELECT schedule, fire_at, outcome FROM schedule_firings WHERE schedule = n.name ORDER BY fire_at DESC LIMIT 1
+) AS l
+WHERE l.outcome = 'missed' ORDER BY l.schedule;
+
 -- name: Firings :many
 SELECT schedule, fire_at, outcome, host, started_at, finished_at, error
 FROM schedule_firings WHERE schedule = @schedule AND fire_at < @before ORDER BY fire_at DESC LIMIT @most;

@@ -95,8 +95,7 @@ type entry struct {
 	failed  error     // of the last firing here
 }
 
-// New makes a scheduler without entries and registers the health check
-// "schedules".
+// New makes a scheduler without entries and registers its health checks.
 func New(o Options) (*Scheduler, error) {
 	if o.DB == nil {
 		return nil, errors.New("schedule: a database is needed")
@@ -110,7 +109,7 @@ func New(o Options) (*Scheduler, error) {
 	}
 	s := &Scheduler{db: o.DB, sql: scheduledb.New(o.DB), jobs: o.Jobs, log: o.Logger.With("component", "schedule"), host: host}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "schedules", Run: s.check})
+		s.registerChecks(o.Health)
 	}
 	return s, nil
 }
@@ -234,19 +233,4 @@ func (s *Scheduler) find(name string) *entry {
 		}
 	}
 	return nil
-}
-
-// check is the health check: the last firing of each schedule here went well.
-func (s *Scheduler) check(context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var failed []error
-	for _, e := range s.entries {
-		e.mu.Lock()
-		if e.failed != nil {
-			failed = append(failed, fmt.Errorf("the last firing of %s failed: %w", e.Name, e.failed))
-		}
-		e.mu.Unlock()
-	}
-	return errors.Join(failed...)
 }

@@ -180,3 +180,30 @@ func TestAbandonedFiringIsClosed(t *testing.T) {
 	require.Equal(t, "failed", firings[1].Outcome)
 	require.Equal(t, "the process that ran it ended", firings[1].Error)
 }
+
+// A firing that a downtime missed is a problem until the schedule fires again.
+func TestMissedFiringIsAProblemUntilTheNextOne(t *testing.T) {
+	t.Parallel()
+	db := databasetest.New(t)
+	var registry health.Registry
+	s := newScheduler(t, db, &registry,
+		schedule.Entry{Name: "yearly", Cron: "0 0 1 1 *", Run: func(context.Context) error { return nil }},
+		schedule.Entry{Name: "caught.up", Cron: "0 0 1 1 *", CatchUp: true, Run: func(context.Context) error { return nil }})
+	for _, name := range []string{"yearly", "caught.up"} {
+		_, err := db.Pool.Exec(t.Context(), "INSERT INTO schedules (name, cron, next_at) VALUES ($1, '0 0 1 1 *', date_trunc('year', now()))", name)
+		require.NoError(t, err)
+	}
+	registry.Round(t.Context())
+	require.Empty(t, registry.Problems())
+	require.NoError(t, s.Start(t.Context()))
+	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
+	results, ready := registry.Run(t.Context())
+	require.True(t, ready)
+	require.Equal(t, "schedules.missed", results[1].Name)
+	require.Equal(t, "yearly missed its firing of "+time.Now().UTC().Format("2006")+"-01-01T00:00:00Z", results[1].Error)
+	require.Equal(t, health.Low, registry.Problems()[0].Severity)
+
+	require.NoError(t, s.RunNow(t.Context(), "yearly"))
+	results, _ = registry.Run(t.Context())
+	require.True(t, results[1].OK, results[1].Error)
+}

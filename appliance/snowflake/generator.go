@@ -90,7 +90,13 @@ func New(o Options) (*Generator, error) {
 		holder: uuid.New(), ttl: leaseTTL, every: renewEvery, retry: retryEvery, alive: sameProgram,
 	}
 	if o.Health != nil {
-		o.Health.Add(health.Check{Name: "ids", Ready: true, Run: g.check})
+		o.Health.Add(health.Check{
+			Code: "ids", Title: "No row ids can be made", Severity: health.High, Ready: true,
+			Impact:    "Nothing new can be stored by this node.",
+			Remedy:    "The lease of the node number is renewed by itself once the database answers. With NODE_ID, see that no other process has the same.",
+			DependsOn: []string{database.CheckPostgres, database.CheckPooled},
+			Run:       g.check,
+		})
 	}
 	return g, nil
 }

@@ -45,6 +45,7 @@ func verbs() []verb {
 	return []verb{
 		{"serve", "run the appliance", serve},
 		{"status", "tell whether it runs and what does not", status},
+		{"doctor", "examine the installation, whether it runs or not", examine},
 		{"migrate", "bring the database's schema up to date", migrate},
 		{"backup", "make an archive of the database, list those there are", backupVerb},
 		{"verify", "prove that an archive is whole and can be restored", verifyVerb},

@@ -43,7 +43,9 @@ type standing struct {
 	PID      int             `json:"pid,omitempty"` // of the process that holds the data directory
 	NotReady []string        `json:"not_ready,omitempty"`
 	Checks   []health.Result `json:"checks,omitempty"`
-	Reason   string          `json:"reason,omitempty"`
+	// Problems are the faults that last and are nobody's effect.
+	Problems []health.Problem `json:"problems,omitempty"`
+	Reason   string           `json:"reason,omitempty"`
 }
 
 // status asks the server how it is.
@@ -127,9 +129,10 @@ func ask(ctx context.Context, base string, cfg *config.Config) (s standing, answ
 	}
 	defer response.Body.Close()
 	var body struct {
-		Status   string          `json:"status"`
-		NotReady []string        `json:"not_ready"`
-		Checks   []health.Result `json:"checks"`
+		Status   string           `json:"status"`
+		NotReady []string         `json:"not_ready"`
+		Checks   []health.Result  `json:"checks"`
+		Problems []health.Problem `json:"problems"`
 	}
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxStatus))
 	if err == nil {
@@ -140,7 +143,7 @@ func ask(ctx context.Context, base string, cfg *config.Config) (s standing, answ
 		s.State, s.Reason = stateForeign, "what answers there is not this appliance: HTTP "+strconv.Itoa(response.StatusCode)
 		return s, true
 	}
-	s.Checks, s.NotReady = body.Checks, body.NotReady
+	s.Checks, s.NotReady, s.Problems = body.Checks, body.NotReady, body.Problems
 	switch {
 	case response.StatusCode == http.StatusOK:
 		s.State = stateReady
@@ -195,21 +198,52 @@ func (s standing) print(w io.Writer) {
 	if s.Reason != "" {
 		fmt.Fprintf(w, "  %s\n", s.Reason)
 	}
-	for _, c := range s.Checks {
-		verdict := "ok"
-		if !c.OK {
-			verdict = "FAILED"
-			if !c.Ready {
-				verdict = "failed, not required"
+	s.printChecks(w)
+	for _, p := range s.Problems {
+		fmt.Fprintf(w, "\n  %s: %s  (%s, since %s)\n", p.Severity, p.Title, p.Code, p.Since.Local().Format(time.DateTime))
+		for _, line := range []string{p.Text, p.Impact, p.Remedy} {
+			if line != "" {
+				fmt.Fprintf(w, "    %s\n", line)
 			}
 		}
-		fmt.Fprintf(w, "  %-12s %s", c.Name, verdict)
+	}
+	if s.State == stateDown {
+		fmt.Fprintln(w, "  Start it with:  selflink serve")
+	}
+}
+
+// nameWidth is the least width of the column of names.
+const nameWidth = 12
+
+// printChecks lists what the server needs and what fails; the rest is counted.
+func (s standing) printChecks(w io.Writer) {
+	width, others := nameWidth, 0
+	for _, c := range s.Checks {
+		if c.Ready || !c.OK {
+			width = max(width, len(c.Name))
+		}
+	}
+	for _, c := range s.Checks {
+		verdict := "ok"
+		switch {
+		case c.OK && !c.Ready:
+			others++
+			continue
+		case c.OK:
+		case c.HiddenBehind != "":
+			verdict = "failed because of " + c.HiddenBehind
+		case c.Ready:
+			verdict = "FAILED"
+		default:
+			verdict = "failed, not required"
+		}
+		fmt.Fprintf(w, "  %-*s %s", width, c.Name, verdict)
 		if c.Error != "" {
 			fmt.Fprintf(w, ": %s", c.Error)
 		}
 		fmt.Fprintln(w)
 	}
-	if s.State == stateDown {
-		fmt.Fprintln(w, "  Start it with:  selflink serve")
+	if others > 0 {
+		fmt.Fprintf(w, "  and %d more: ok\n", others)
 	}
 }

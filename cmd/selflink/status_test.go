@@ -36,6 +36,9 @@ func TestStatus(t *testing.T) {
 	}{
 		{"ready", `{"status":"ready","not_ready":[]` + checks + `}`, 200, "ready", "failed, not required: no route", exitOK},
 		{"not ready", `{"status":"not ready","not_ready":["broker"],"checks":[{"name":"broker","ok":false,"required":true}]}`, 503, "not ready", "broker       FAILED", exitFailed},
+		{"with problems", `{"status":"ready","not_ready":[],"checks":[{"name":"disk.low","ok":false,"required":false,"error":"9 % free"},{"name":"realtime","ok":false,"required":false,"hidden_behind":"database"},{"name":"llm","ok":true,"required":false}],
+			"problems":[{"code":"disk.low","title":"Little space","severity":"medium","text":"9 % free","impact":"It will be full.","remedy":"Free some.","failing_since":"2026-01-02T03:04:05Z"}]}`, 200, "ready",
+			"realtime     failed because of database\n  and 1 more: ok\n\n  medium: Little space  (disk.low, since ", exitOK},
 		{"starting", `{"status":"starting","not_ready":["database"],"checks":[]}`, 503, "starting", "starting", exitFailed},
 		{"another server", `<html>`, 200, "not selflink", "HTTP 200", exitFailed},
 		{"another JSON server", `{"a":1}`, 404, "not selflink", "HTTP 404", exitFailed},

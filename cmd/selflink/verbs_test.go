@@ -64,7 +64,7 @@ func TestCommandLines(t *testing.T) {
 		})
 	}
 	// Every verb explains itself and knows --json.
-	for _, args := range []string{"serve", "status", "migrate", "config show", "config check", "config docs", "cluster token", "admin create", "admin promote",
+	for _, args := range []string{"serve", "status", "doctor", "migrate", "config show", "config check", "config docs", "cluster token", "admin create", "admin promote",
 		"admin reset-password", "jobs list", "jobs show", "jobs retry", "jobs cancel", "backup", "backup list", "verify", "restore", "version"} {
 		b := newBench(t)
 		require.Equal(t, exitOK, b.run(append(strings.Fields(args), "-h")))

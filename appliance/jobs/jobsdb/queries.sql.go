@@ -793,6 +793,37 @@ func (q *Queries) PutOff(ctx context.Context, arg PutOffParams) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const recentlyDead = `-- name: RecentlyDead :many
+SELECT kind, count(*) AS jobs FROM jobs
+WHERE state = 'dead' AND finished_at > now() - make_interval(secs => $1::float8)
+GROUP BY kind ORDER BY count(*) DESC, kind LIMIT 10
+`
+
+type RecentlyDeadRow struct {
+	Kind string
+	Jobs int64
+}
+
+func (q *Queries) RecentlyDead(ctx context.Context, seconds float64) ([]RecentlyDeadRow, error) {
+	rows, err := q.db.Query(ctx, recentlyDead, seconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RecentlyDeadRow
+	for rows.Next() {
+		var i RecentlyDeadRow
+		if err := rows.Scan(&i.Kind, &i.Jobs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const requestCancel = `-- name: RequestCancel :execrows
 UPDATE jobs SET cancel_requested = true WHERE id = $1 AND state = 'running'
 `

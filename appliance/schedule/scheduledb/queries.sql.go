@@ -142,6 +142,41 @@ func (q *Queries) Last(ctx context.Context, schedule string) (ScheduleFiring, er
 	return i, err
 }
 
+const lastMissed = `-- name: LastMissed :many
+SELECT l.schedule::text AS schedule, l.fire_at::timestamptz AS fire_at
+FROM unnest($1::text[]) AS n(name)
+CROSS JOIN LATERAL (
+    SELECT schedule, fire_at, outcome FROM schedule_firings WHERE schedule = n.name ORDER BY fire_at DESC LIMIT 1
+) AS l
+WHERE l.outcome = 'missed' ORDER BY l.schedule
+`
+
+type LastMissedRow struct {
+	Schedule string
+	FireAt   time.Time
+}
+
+// The last firings of schedules, where nobody did them.
+func (q *Queries) LastMissed(ctx context.Context, names []string) ([]LastMissedRow, error) {
+	rows, err := q.db.Query(ctx, lastMissed, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LastMissedRow
+	for rows.Next() {
+		var i LastMissedRow
+		if err := rows.Scan(&i.Schedule, &i.FireAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const miss = `-- name: Miss :exec
 INSERT INTO schedule_firings (schedule, fire_at, outcome, host, finished_at) VALUES ($1, $2, 'missed', $3, now())
 ON CONFLICT (schedule, fire_at) DO NOTHING
