@@ -172,7 +172,7 @@ func TestWholeTimeout(t *testing.T) {
 	t.Parallel()
 	server := llmtest.New(t)
 	server.Always(llmtest.Script{Hang: true})
-	_, _, err := collect(t.Context(), model(t, llm.Options{Provider: "ollama", BaseURL: server.URL, Timeout: 30 * time.Millisecond}), llm.Prompt{Text: "x"})
+	_, _, err := collect(t.Context(), model(t, llm.Options{Provider: "ollama", BaseURL: server.URL, Timeout: time.Second}), llm.Prompt{Text: "x"})
 	require.ErrorIs(t, err, llm.ErrModelTimeout)
 	<-server.Next(t).Gone
 }
