@@ -19,9 +19,12 @@ import (
 )
 
 const (
-	// ownPrefix and nameTime make the names of archives that were given none.
+	// ownPrefix and nameTime make the names of archives that were given none,
+	// to the millisecond: a small database is archived in less than a second.
+	// readTime reads them, with and without a fraction.
 	ownPrefix = "selflink-"
-	nameTime  = "20060102T150405Z"
+	nameTime  = "20060102T150405.000Z"
+	readTime  = "20060102T150405Z"
 
 	// backupLock is the key of the advisory lock of the one backup that is made
 	// of a database at a time: "backup" in ASCII.
@@ -64,7 +67,7 @@ func ownName(name string) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	text, ok = strings.CutSuffix(text, Suffix)
-	at, err := time.Parse(nameTime, text)
+	at, err := time.Parse(readTime, text)
 	return at, ok && err == nil
 }
 
