@@ -62,6 +62,7 @@ type API struct {
 	started   bool
 	stopped   bool
 	listeners []net.Listener
+	socket    net.Listener // of Options.Socket
 	serving   sync.WaitGroup
 	conns     connections
 	streams   streams

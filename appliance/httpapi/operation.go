@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+
+	"selflink/appliance/auth"
 )
 
 // Access says who may call an operation.
@@ -36,6 +38,12 @@ type Operation struct {
 	Summary     string
 	Description string
 	Access      Access
+	// Identify says who calls instead of Options.Auth, for operations that know
+	// their callers by something else than the Authorization header. It runs
+	// before the input is read; the context knows the request ([RequestInfo]).
+	// Its error is answered like a handler's. Access then says who may call, but
+	// a caller without a user id, who is no stranger here, may be staff too.
+	Identify func(ctx context.Context) (auth.Principal, error)
 	// Status of success: 200, or 204 for an output of NoContent.
 	Status int
 	// Throttle names scopes of Limits.Scopes, separated by commas; each

@@ -55,6 +55,10 @@ type Refusal interface {
 type Options struct {
 	Listen []string // addresses, "host:port"; port 0 picks a free one
 	Log    *slog.Logger
+	// Socket is the path of a Unix socket to listen on as well, which only the
+	// user of the process and root can open. Who comes by it has Info.Local and
+	// may use any host name.
+	Socket string
 	// Metrics receives the collectors of this package, Gatherer is what
 	// /metrics shows. Without them nothing is measured or shown.
 	Metrics      prometheus.Registerer

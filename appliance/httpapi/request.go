@@ -21,8 +21,11 @@ type Info struct {
 	ID       string // request id, echoed to the client and in every log line
 	ClientIP string // behind trusted proxies the address they report
 	BaseURL  string // scheme://host, for absolute links
+	Method   string
 	Path     string
 	RawQuery string
+	Secure   bool // came by HTTPS, to us or to a trusted proxy
+	Local    bool // came by Options.Socket
 	request  *request
 }
 
@@ -63,7 +66,9 @@ type request struct {
 	id        string
 	client    netip.Addr
 	secure    bool
+	local     bool // came by the socket
 	streaming bool // the answer goes on after the handler; ServeEvents ends it
+	method    string
 	path      string
 	query     string
 	host      string
@@ -173,7 +178,11 @@ func (rc *request) info() Info {
 	if rc.secure {
 		scheme = "https://"
 	}
-	return Info{ID: rc.id, ClientIP: rc.client.String(), BaseURL: scheme + rc.host, Path: rc.path, RawQuery: rc.query, request: rc}
+	return Info{
+		ID: rc.id, ClientIP: rc.client.String(), BaseURL: scheme + rc.host,
+		Method: rc.method, Path: rc.path, RawQuery: rc.query,
+		Secure: rc.secure, Local: rc.local, request: rc,
+	}
 }
 
 func (rc *request) header(name string) string {

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -54,7 +55,9 @@ func (a *API) newRequest(c *fiber.Ctx) *request {
 		host:  all[len(path)+len(query):],
 		start: a.opts.Now(),
 	}
+	rc.method = knownMethod(c.Method())
 	rc.client, rc.secure = a.proxies.client(fctx)
+	_, rc.local = fctx.LocalAddr().(*net.UnixAddr)
 	rc.id = a.requestID(fctx.Request.Header.Peek("X-Request-ID"))
 	c.Locals(requestLocal{}, rc)
 	fctx.Response.Header.Set("X-Request-ID", rc.id)
@@ -84,7 +87,7 @@ func (a *API) checks(rc *request) error {
 	method := rc.fc.Method()
 	m, found := a.router.find(rc.path, &rc.params)
 	system := found && m.res.first.op.system
-	if !system && !a.hosts.allow(rc.host) {
+	if !system && !rc.local && !a.hosts.allow(rc.host) {
 		rc.badHost()
 		return nil
 	}
@@ -143,7 +146,13 @@ func (a *API) checks(rc *request) error {
 
 // admit checks who calls, whether they may, and whether they call too often.
 func (a *API) admit(rc *request, at *route) error {
-	if header := rc.fc.Request().Header.Peek(fiber.HeaderAuthorization); len(header) > 0 && a.opts.Auth != nil {
+	if at.op.Identify != nil {
+		p, err := at.op.Identify(rc)
+		if err != nil {
+			return err
+		}
+		rc.principal, rc.known = p, true
+	} else if header := rc.fc.Request().Header.Peek(fiber.HeaderAuthorization); len(header) > 0 && a.opts.Auth != nil {
 		p, err := a.opts.Auth.Authenticate(rc, string(header))
 		// Who is refused is a stranger where strangers may come. Who could not
 		// be looked up is not: to take one for a stranger would tell an app that

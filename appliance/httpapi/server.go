@@ -109,8 +109,18 @@ func (a *API) Start(ctx context.Context) error {
 		}
 		a.listeners = append(a.listeners, ln)
 	}
+	if err := a.listenLocally(); err != nil {
+		for _, open := range a.listeners {
+			_ = open.Close()
+		}
+		a.listeners = nil
+		return err
+	}
 	for _, ln := range a.listeners {
 		a.serveOn(ln)
+	}
+	if a.socket != nil {
+		a.serveOn(a.socket)
 	}
 	a.started = true
 	return nil
@@ -177,6 +187,7 @@ func (a *API) Stop(ctx context.Context) error {
 		cut = a.conns.cut() + a.streams.cut()
 	}
 	a.serving.Wait()
+	a.dropSocket()
 	if err != nil {
 		return fmt.Errorf("httpapi: %d connections were cut: %w", cut, err)
 	}
