@@ -11,17 +11,22 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"selflink/web/chromium"
 )
 
 // TestChromium shows what the client promises where it will live: in a
 // browser, against the appliance, over connections that break.
 func TestChromium(t *testing.T) {
 	t.Parallel()
-	findChromium(t) // before anything is built
+	browser := chromium.Start(t) // before anything is built: it may not be there
 	pages := servePages(t)
 	server := startServer(t, pages)
-	browser := startChromium(t)
-	open := func(t *testing.T) *page { return browser.open(t, pages+"/page.html") }
+	open := func(t *testing.T) *page {
+		p := &page{t, browser.Open(t, pages+"/page.html")}
+		p.Until("window.harness !== undefined", "the page did not load its client")
+		return p
+	}
 
 	t.Run("cut and resumed", func(t *testing.T) {
 		gate := newGate(t, server.addr)
@@ -63,7 +68,7 @@ func TestChromium(t *testing.T) {
 		p.until(0, `{state: "open"}`)
 		server.gifts(t, "post:4", 1)
 		seen := p.untilGift(1)
-		p.eval(`harness.connection.channels(["post:4", "comment:4"])`, nil)
+		p.Eval(`harness.connection.channels(["post:4", "comment:4"])`, nil)
 		server.gifts(t, "post:4", 2)
 		p.until(seen, `{recovered: true}`)
 		server.gifts(t, "comment:4", 3)
@@ -128,12 +133,10 @@ type entry struct {
 	Error     string `json:"error"`
 }
 
-// eval evaluates an expression that can't fail.
-func (p *page) eval(expression string, into any) {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
-	defer cancel()
-	require.NoError(p.t, p.try(ctx, expression, into))
+// page is a tab with the client in it.
+type page struct {
+	t *testing.T
+	*chromium.Page
 }
 
 // start connects the page's client.
@@ -141,19 +144,19 @@ func (p *page) start(url, token string, channels ...string) {
 	p.t.Helper()
 	options, err := json.Marshal(map[string]any{"url": url, "token": token, "channels": append([]string{}, channels...)})
 	require.NoError(p.t, err)
-	p.eval(fmt.Sprintf("harness.start(%s)", options), nil)
+	p.Eval(fmt.Sprintf("harness.start(%s)", options), nil)
 }
 
 // until waits for something that the client tells, among what it told after
 // the first from things, and returns how much it has told by then.
 func (p *page) until(from int, want string) (seen int) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), chromium.Patience)
 	defer cancel()
 	var log []entry
-	if err := p.try(ctx, fmt.Sprintf("harness.until(%d, %s)", from, want), &log); err != nil {
+	if err := p.Try(ctx, fmt.Sprintf("harness.until(%d, %s)", from, want), &log); err != nil {
 		var told json.RawMessage
-		p.eval("harness.log()", &told)
+		p.Eval("harness.log()", &told)
 		require.NoError(p.t, err, "waiting for %s; the client told %s", want, told)
 	}
 	return len(log)
@@ -168,7 +171,7 @@ func (p *page) untilGift(n int) (seen int) {
 func (p *page) told() (told []string) {
 	p.t.Helper()
 	var log []entry
-	p.eval("harness.log()", &log)
+	p.Eval("harness.log()", &log)
 	for _, e := range log {
 		switch {
 		case e.Event != nil && e.Event.Type == "gift.received":

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"selflink/web/chromium"
 )
 
 const publishToken = "a-token-for-publishing-from-the-test"
@@ -82,7 +84,7 @@ func (s *server) start() {
 		}
 		_ = response.Body.Close()
 		return response.StatusCode == http.StatusOK
-	}, patience, 20*time.Millisecond, "the server did not become ready")
+	}, chromium.Patience, 20*time.Millisecond, "the server did not become ready")
 }
 
 // terminate stops the process as an operator would.
