@@ -81,8 +81,12 @@ func newHandler(o Options) *handler {
 		}
 		return a
 	}
+	out := o.Out
+	if o.Tail != nil {
+		out = tee{o.Out, o.Tail}
+	}
 	return &handler{
-		json: slog.NewJSONHandler(o.Out, &slog.HandlerOptions{
+		json: slog.NewJSONHandler(out, &slog.HandlerOptions{
 			Level:       min(o.Level, o.App, o.Request),
 			ReplaceAttr: rename,
 		}),
