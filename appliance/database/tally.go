@@ -159,7 +159,9 @@ func (tallier) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQ
 }
 
 // TraceQueryEnd implements [pgx.QueryTracer].
-func (tallier) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) { endTally(ctx) }
+func (tallier) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	endTally(ctx)
+}
 
 // TraceBatchStart implements [pgx.BatchTracer]. The queries are added one by
 // one, each with the time of reading its answer.

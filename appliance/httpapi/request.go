@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"selflink/appliance/auth"
+	"selflink/appliance/database"
 )
 
 // Info is what a handler may ask about the request itself.
@@ -69,7 +70,9 @@ type request struct {
 	host      string
 	start     time.Time
 	principal auth.Principal
-	known     bool // a caller is signed in
+	known     bool           // a caller is signed in
+	failure   error          // what went wrong, when that is nobody's mistake but ours
+	tally     database.Tally // of the statements under this context
 
 	deadline time.Time // zero: none
 	mu       sync.Mutex
@@ -112,8 +115,14 @@ func (rc *request) Err() error {
 
 // Value implements context.Context.
 func (rc *request) Value(key any) any {
-	if _, ok := key.(infoKey); ok {
+	switch key.(type) {
+	case infoKey:
 		return rc
+	case database.TallyKey:
+		if rc.api.opts.Requests == nil {
+			return nil
+		}
+		return &rc.tally
 	}
 	rc.mu.Lock()
 	inner := rc.inner

@@ -32,7 +32,7 @@ const (
 
 // machineRoom lists the components below the services.
 func machineRoom() []string {
-	return []string{"database", "broker", "jobs", "schedule", "cache", "snowflake", "health", "postgres", "pgbouncer", "config"}
+	return []string{"database", "broker", "jobs", "schedule", "cache", "snowflake", "health", "trace", "history", "postgres", "pgbouncer", "config"}
 }
 
 // handler renames, correlates and redacts, and hands the rest to slog's JSON

@@ -263,6 +263,13 @@ func BenchmarkTail(b *testing.B) {
 	require.NoError(b, err)
 	defer tail.leave(f)
 	b.Run("followed", run(tail))
+	b.Run("add", func(b *testing.B) { // what a line costs more, followed
+		line := []byte(strings.Repeat("x", 300))
+		b.ReportAllocs()
+		for b.Loop() {
+			tail.add(line)
+		}
+	})
 	b.Run("page", func(b *testing.B) { // of a full tail, with a filter that finds nothing
 		for b.Loop() {
 			if _, err := tail.Page(LineQuery{RequestID: "nobody"}); err != nil {
