@@ -175,8 +175,11 @@ func (a *API) record(rc *request, method string, status int, took time.Duration)
 	r := trace.Request{
 		ID: rc.id, At: rc.start, Method: knownMethod(method), Route: rc.pattern(), Status: status, Took: took,
 		Lasting: rc.streaming || status == http.StatusSwitchingProtocols,
-		Client:  rc.client, Failure: rc.failure, Tally: &rc.tally,
+		Client:  rc.client, Failure: rc.failure,
 	}
+	rc.mu.Lock()
+	r.Tally = rc.tally
+	rc.mu.Unlock()
 	if rc.known {
 		r.User = rc.principal.UserID
 	}

@@ -88,7 +88,7 @@ func TestRecorderIsToldOfEveryRequest(t *testing.T) {
 		require.Equal(t, row.method, r.Method)
 		require.Equal(t, row.status, r.Status, row.path)
 		require.Equal(t, row.lasting, r.Lasting, row.path)
-		require.NotNil(t, r.Tally)
+		require.Equal(t, row.path[:min(len(row.path), 11)] == "/api/v1/odd", r.Tally != nil, row.path)
 		require.True(t, r.Client.IsLoopback())
 		require.WithinRange(t, r.At, time.Now().Add(-time.Minute), time.Now())
 		if row.failure == "" {
