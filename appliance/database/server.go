@@ -240,6 +240,7 @@ func (p *pool) open(url string, mode pgx.QueryExecMode, size, minIdle int) error
 	}
 	cfg.ConnConfig.DefaultQueryExecMode = mode
 	cfg.ConnConfig.ConnectTimeout = connectTimeout
+	cfg.ConnConfig.Tracer = tallier{}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = appName
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"selflink/appliance/trace"
 )
 
 const (
@@ -37,6 +39,7 @@ func (rc *request) pattern() string {
 type observer struct {
 	on        bool
 	durations *prometheus.HistogramVec
+	lasting   *prometheus.HistogramVec
 	bad       *prometheus.CounterVec
 	inFlight  atomic.Int64
 	streams   atomic.Int64
@@ -54,7 +57,10 @@ func newObserver(reg prometheus.Registerer) (*observer, error) {
 		return o, nil
 	}
 	o.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "selflink_http_request_duration_seconds", Help: "Time from the arrival of a request to its answer, streams to their end.", Buckets: buckets(),
+		Name: "selflink_http_request_duration_seconds", Help: "Time from the arrival of a request to its answer, without streams and sockets.", Buckets: buckets(),
+	}, []string{"route", "method", "status"})
+	o.lasting = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "selflink_http_stream_duration_seconds", Help: "How long event streams lasted.", Buckets: []float64{1, 10, 60, 600, 3600},
 	}, []string{"route", "method", "status"})
 	o.bad = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "selflink_http_unreadable_requests_total", Help: "Connections that sent no readable request, by status answered.",
@@ -63,7 +69,7 @@ func newObserver(reg prometheus.Registerer) (*observer, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(v.Load()) })
 	}
 	for _, c := range []prometheus.Collector{
-		o.durations, o.bad,
+		o.durations, o.lasting, o.bad,
 		gauge("selflink_http_requests_in_flight", "Requests being answered, streams included.", &o.inFlight),
 		gauge("selflink_http_streams_open", "Event streams being written.", &o.streams),
 	} {
@@ -87,6 +93,13 @@ func (o *observer) end(rc *request, method string, status int, took time.Duratio
 	if !o.on {
 		return
 	}
+	if rc.streaming || status == http.StatusSwitchingProtocols {
+		// How long somebody listens says nothing about how fast we are.
+		if rc.streaming {
+			o.lasting.WithLabelValues(rc.pattern(), knownMethod(method), strconv.Itoa(status)).Observe(took.Seconds())
+		}
+		return
+	}
 	if rc.route == nil {
 		o.durations.WithLabelValues(rc.pattern(), knownMethod(method), strconv.Itoa(status)).Observe(took.Seconds())
 		return
@@ -102,9 +115,10 @@ func (o *observer) end(rc *request, method string, status int, took time.Duratio
 
 // knownMethod keeps invented methods from making series of their own.
 func knownMethod(m string) string {
-	switch m {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
-		return m
+	for _, known := range [...]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		if m == known {
+			return known // m itself may lie in a buffer that is reused
+		}
 	}
 	return "other"
 }
@@ -123,6 +137,7 @@ func (a *API) report(rc *request) {
 func (a *API) reportAs(rc *request, method string, status int, size int64) {
 	took := a.opts.Now().Sub(rc.start)
 	a.observe.end(rc, method, status, took)
+	a.record(rc, method, status, took)
 	level := levelInfo
 	switch {
 	case rc.res != nil && rc.res.first.op.system:
@@ -150,4 +165,23 @@ func (a *API) reportAs(rc *request, method string, status int, size int64) {
 		slog.String("client_ip", rc.client.String()),
 		user,
 	)
+}
+
+// record tells the recorder. What probes ask every few seconds is left out.
+func (a *API) record(rc *request, method string, status int, took time.Duration) {
+	if a.opts.Requests == nil || rc.res != nil && rc.res.first.op.system {
+		return
+	}
+	r := trace.Request{
+		ID: rc.id, At: rc.start, Method: knownMethod(method), Route: rc.pattern(), Status: status, Took: took,
+		Lasting: rc.streaming || status == http.StatusSwitchingProtocols,
+		Client:  rc.client, Failure: rc.failure,
+	}
+	rc.mu.Lock()
+	r.Tally = rc.tally
+	rc.mu.Unlock()
+	if rc.known {
+		r.User = rc.principal.UserID
+	}
+	a.opts.Requests.Ended(r)
 }

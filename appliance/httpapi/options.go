@@ -10,6 +10,7 @@ import (
 
 	"selflink/appliance/auth"
 	"selflink/appliance/health"
+	"selflink/appliance/trace"
 )
 
 // Defaults of [Options].
@@ -50,6 +51,13 @@ type Refusal interface {
 	Unauthorized() (detail, code, token string)
 }
 
+// Recorder is told of every request that has ended but for those of health and
+// metrics; trace implements it. Ended is called on the request's own way: it
+// neither blocks nor keeps r's Tally.
+type Recorder interface {
+	Ended(r trace.Request)
+}
+
 // Options configure [New]. Log is required, the zero value of everything else
 // means the default named with it.
 type Options struct {
@@ -66,6 +74,7 @@ type Options struct {
 	MetricsToken string // bearer token that may read /metrics from anywhere; empty: loopback only
 	Health       *health.Registry
 	Auth         Authenticator // without one every caller is anonymous
+	Requests     Recorder      // without one nobody is told of requests, and their statements are not counted
 	Docs         fs.FS         // files of Swagger UI; without them /api/docs/ says so
 	Title        string        // of the OpenAPI document
 	Version      string

@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"selflink/appliance/auth"
+	"selflink/appliance/database"
 )
 
 // Info is what a handler may ask about the request itself.
@@ -74,13 +75,15 @@ type request struct {
 	host      string
 	start     time.Time
 	principal auth.Principal
-	known     bool // a caller is signed in
+	known     bool  // a caller is signed in
+	failure   error // what went wrong, when that is nobody's mistake but ours
 
 	deadline time.Time // zero: none
 	mu       sync.Mutex
 	inner    context.Context
 	cancel   context.CancelFunc
-	live     bool // the fiber context may be read; guarded by mu
+	live     bool            // the fiber context may be read; guarded by mu
+	tally    *database.Tally // of the statements under this context; nil: there were none; guarded by mu
 }
 
 // context gives the handler's context with the caller in it.
@@ -117,8 +120,14 @@ func (rc *request) Err() error {
 
 // Value implements context.Context.
 func (rc *request) Value(key any) any {
-	if _, ok := key.(infoKey); ok {
+	switch key.(type) {
+	case infoKey:
 		return rc
+	case database.TallyKey:
+		if rc.api.opts.Requests == nil {
+			return nil
+		}
+		return rc.count()
 	}
 	rc.mu.Lock()
 	inner := rc.inner
@@ -127,6 +136,16 @@ func (rc *request) Value(key any) any {
 		inner = rc.api.base
 	}
 	return inner.Value(key)
+}
+
+// count gives the tally of the request's statements. Many requests have none.
+func (rc *request) count() *database.Tally {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if rc.tally == nil {
+		rc.tally = new(database.Tally)
+	}
+	return rc.tally
 }
 
 // wait gives the context behind Done and makes it on first use.

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -25,6 +26,7 @@ func (a *API) serve(fctx *fasthttp.RequestCtx) {
 			a.log.LogAttrs(a.base, levelError, "panic in a request", logID(rc.id), logPanic(p), logStack(debug.Stack()))
 			fctx.Hijack(nil)
 			rc.streaming = false
+			rc.failure = fmt.Errorf("panic: %v", p)
 			rc.refuse(Detail(http.StatusInternalServerError, textServerError))
 		}
 		if !rc.streaming {
@@ -184,6 +186,9 @@ func (a *API) toError(rc *request, err error) *Error {
 	var refusal Refusal
 	switch {
 	case errors.As(err, &answer):
+		if answer.Status >= http.StatusInternalServerError {
+			rc.failure = err
+		}
 		return answer
 	case errors.As(err, &refusal):
 		detail, code, token := refusal.Unauthorized()
@@ -191,6 +196,9 @@ func (a *API) toError(rc *request, err error) *Error {
 			return InvalidToken(token)
 		}
 		return Unauthorized(detail, code)
+	}
+	rc.failure = err
+	switch {
 	case errors.Is(err, database.ErrBusy), errors.Is(err, database.ErrUnavailable):
 		a.log.LogAttrs(a.base, levelWarn, "request met an unavailable database", logID(rc.id), logError(err))
 		return Unavailable()

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -90,6 +91,7 @@ func (s *stream) call(ctx context.Context, e *EventWriter) error {
 	defer func() {
 		if p := recover(); p != nil {
 			a := s.rc.api
+			s.rc.failure = fmt.Errorf("panic: %v", p)
 			a.log.LogAttrs(a.base, levelError, "panic in a stream", logID(s.rc.id), logRoute(s.rc), logPanic(p), logStack(debug.Stack()))
 		}
 	}()
@@ -101,10 +103,12 @@ func (s *stream) refuse(ctx context.Context, e *EventWriter, err error) bool {
 	a := s.rc.api
 	if !e.takeBack() {
 		if !errors.Is(err, ErrStreamEnded) && ctx.Err() == nil {
+			s.rc.failure = err
 			a.log.LogAttrs(a.base, levelError, "stream failed", logID(s.rc.id), logRoute(s.rc), logError(err))
 		}
 		return false
 	}
+	s.rc.streaming = false  // it has not become one
 	answer := Unavailable() // the server stops, or nobody is there to read it
 	if ctx.Err() == nil {
 		answer = a.toError(s.rc, err)

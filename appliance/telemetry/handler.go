@@ -32,7 +32,7 @@ const (
 
 // machineRoom lists the components below the services.
 func machineRoom() []string {
-	return []string{"database", "broker", "jobs", "schedule", "cache", "snowflake", "health", "postgres", "pgbouncer", "config"}
+	return []string{"database", "broker", "jobs", "schedule", "cache", "snowflake", "health", "trace", "history", "postgres", "pgbouncer", "config"}
 }
 
 // handler renames, correlates and redacts, and hands the rest to slog's JSON
@@ -81,8 +81,12 @@ func newHandler(o Options) *handler {
 		}
 		return a
 	}
+	out := o.Out
+	if o.Tail != nil {
+		out = tee{o.Out, o.Tail}
+	}
 	return &handler{
-		json: slog.NewJSONHandler(o.Out, &slog.HandlerOptions{
+		json: slog.NewJSONHandler(out, &slog.HandlerOptions{
 			Level:       min(o.Level, o.App, o.Request),
 			ReplaceAttr: rename,
 		}),
