@@ -188,6 +188,7 @@ func (s *Server) startPooler(ctx context.Context, l layout, acc access, target p
 	}, s.fork, s.opts.Logger)
 	s.now.pooler = sup
 	s.now.console = acc.consoleURL()
+	s.now.poolerVersion = strconv.Itoa(major) + "." + strconv.Itoa(minor)
 	s.now.pooledMode = poolerMode(major, minor)
 	return sup.start(ctx)
 }

@@ -43,6 +43,9 @@ type Server struct {
 	runtime  string // directory of the managed children's sockets; empty: none
 	now      running
 
+	commits   commitRate
+	processes processes
+
 	running atomic.Pointer[running] // for everybody else; nil before Start and after Stop
 }
 
@@ -51,6 +54,8 @@ type running struct {
 	postgres *supervisor // nil: external
 	pooler   *supervisor // nil: external or none
 	console  string      // URL of the managed pooler's console; empty: none
+
+	poolerVersion string // of the managed one; empty: none
 
 	pooled, direct string // URLs
 	super          string // URL of a managed cluster's superuser; empty: external

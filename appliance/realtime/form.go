@@ -22,6 +22,7 @@ const (
 	reasonIdle    = "idle"
 	reasonFlood   = "too many frames"
 	reasonRestart = "service restart"
+	reasonReturn  = "reconnect"
 	reasonSlow    = "slow consumer"
 	reasonBroken  = "server error"
 )

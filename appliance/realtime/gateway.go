@@ -154,6 +154,7 @@ func (h *Hub) admitted(c *fiber.Ctx, in *connectIn, offered []string, shape form
 		return nil, refusedLater(http.StatusServiceUnavailable, "Service is busy.")
 	}
 	h.metrics.opened.WithLabelValues(transport, proof).Inc()
+	h.metrics.all.Add(1)
 	s := &socket{id: h.ids.Add(1), form: shape, who: who, channels: channels, hub: h}
 	s.shard = h.shards[s.id%uint64(len(h.shards))]
 	return s, nil
@@ -217,6 +218,13 @@ func (h *Hub) attach(s *socket, conn net.Conn, head, early []byte, since, transp
 	s.conn = conn
 	gauge := h.metrics.connected.WithLabelValues(transport)
 	gauge.Inc()
+	if s.form == streamed {
+		h.metrics.streams.Add(1)
+		defer h.metrics.streams.Add(-1)
+	} else {
+		h.metrics.sockets.Add(1)
+		defer h.metrics.sockets.Add(-1)
+	}
 	defer func() {
 		s.shard.do(task{leave: s}, 0)
 		s.farewell()
@@ -228,7 +236,7 @@ func (h *Hub) attach(s *socket, conn net.Conn, head, early []byte, since, transp
 	h.presence.connected(s.who.UserID)
 	now := time.Now()
 	s.heard.Store(now.Unix())
-	s.beaten = now.Unix()
+	s.beaten, s.opened = now.Unix(), uint32(now.Unix())
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 		if raw, err := tcp.SyscallConn(); err == nil {
@@ -285,12 +293,11 @@ func (h *Hub) welcome(s *socket, head []byte, since string) bool {
 			return false
 		}
 	}
-	verdict, position := "false", h.position(joined)
+	position := h.position(joined)
 	if complete {
-		// Not the present yet: what was missed follows only now.
-		verdict, position = "true", since
+		position = since // not the present yet: what was missed follows only now
 	}
-	h.metrics.recovered.WithLabelValues(verdict).Inc()
+	h.metrics.cameBack(complete)
 	first := append(head, s.acknowledgement(position, &complete)...)
 	s.begin(s.form.encode(first, missed))
 	return true

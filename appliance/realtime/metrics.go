@@ -2,7 +2,9 @@ package realtime
 
 import (
 	"fmt"
+	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -11,6 +13,13 @@ import (
 type meters struct {
 	delivered atomic.Int64
 	queued    atomic.Int64
+	all       atomic.Int64 // connections that were opened
+	sockets   atomic.Int64 // WebSockets that are open
+	streams   atomic.Int64 // event streams that are open
+	complete  atomic.Int64 // clients that came back and got what they missed
+	gaps      atomic.Int64 // and those that did not
+	pace      deliveries
+	cutOff    [len(cutReasons)]atomic.Int64
 	cuts      *prometheus.CounterVec
 	opened    *prometheus.CounterVec
 	refused   *prometheus.CounterVec
@@ -56,4 +65,28 @@ func newMeters(h *Hub, r prometheus.Registerer) (*meters, error) {
 	return m, nil
 }
 
-func (m *meters) cut(reason string) { m.cuts.WithLabelValues(reason).Inc() }
+// cutReasons are why a connection may be cut.
+var cutReasons = [...]string{"slow", "flood", "protocol", "idle"}
+
+func (m *meters) cut(reason string) {
+	m.cuts.WithLabelValues(reason).Inc()
+	for i, r := range cutReasons {
+		if r == reason {
+			m.cutOff[i].Add(1)
+		}
+	}
+}
+
+// cameBack counts a client that came with a position.
+func (m *meters) cameBack(complete bool) {
+	m.recovered.WithLabelValues(strconv.FormatBool(complete)).Inc()
+	if complete {
+		m.complete.Add(1)
+	} else {
+		m.gaps.Add(1)
+	}
+}
+
+// sample follows how many deliveries there are in a second. One goroutine
+// calls it.
+func (m *meters) sample(now time.Time) { m.pace.sample(m.delivered.Load(), now) }

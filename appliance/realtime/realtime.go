@@ -83,6 +83,11 @@ type Options struct {
 	// Audience says who may see presence (nobody).
 	Audience Audience
 
+	// Surveyor asks the other nodes about their connections (the Bus, when it
+	// is one; else a node knows of its own alone).
+	Surveyor Surveyor
+	Node     string // name of this node for people (what it calls itself among nodes)
+
 	Connections  int            // most connections of this node (20 000)
 	QueueBytes   int            // most bytes that wait for one connection (256 KiB)
 	PublishToken string         // opens /internal/publish (nothing does)
@@ -107,6 +112,7 @@ type Hub struct {
 	readers  chan struct{}
 	trimmed  atomic.Int64
 	ids      atomic.Uint64
+	known    reports
 
 	mu      sync.Mutex
 	started bool
@@ -136,6 +142,9 @@ func New(o Options) (*Hub, error) {
 	if o.Publisher == nil {
 		o.Publisher = NewPublisher()
 	}
+	if o.Surveyor == nil {
+		o.Surveyor, _ = o.Bus.(Surveyor)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -153,6 +162,9 @@ func New(o Options) (*Hub, error) {
 		readers: make(chan struct{}, readers), users: make(map[int64]int), quit: make(chan struct{}),
 	}
 	h.log = &eventLog{q: h.q, bus: o.Bus, positions: pos, log: logger, deliver: h.fanOut, replaced: h.startOver, ended: o.Ended, publisher: o.Publisher}
+	if h.opts.Node == "" {
+		h.opts.Node = hex.EncodeToString(node[:])
+	}
 	h.presence = newPresence(hex.EncodeToString(node[:]), o.Bus, o.Audience, h.Tell, logger)
 	for range max(1, runtime.GOMAXPROCS(0)) {
 		h.shards = append(h.shards, newShard(h))
@@ -185,6 +197,13 @@ func (h *Hub) Start(ctx context.Context) error {
 		subjectLog: h.log.announced, subjectTell: h.told, subjectPresence: h.presence.heard,
 	} {
 		cancel, err := h.opts.Bus.Subscribe(subject, handle)
+		if err != nil {
+			return fmt.Errorf("realtime: %w", err)
+		}
+		h.leave = append(h.leave, cancel)
+	}
+	if h.opts.Surveyor != nil {
+		cancel, err := h.opts.Surveyor.Answer(subjectAsk, h.answer)
 		if err != nil {
 			return fmt.Errorf("realtime: %w", err)
 		}

@@ -35,6 +35,7 @@ type shard struct {
 	sockets  map[*socket]struct{}
 	channels map[Channel]*channel
 	writer   *directWriter
+	now      uint32 // unix seconds, as of the last beat
 }
 
 // task is one thing for the loop to do: entries, or a connection that comes,
@@ -46,6 +47,7 @@ type task struct {
 	leave   *socket
 	beat    *socket
 	each    func(*socket)
+	look    func(*shard)
 	rewind  *int64 // where another log begins
 }
 
@@ -53,6 +55,7 @@ type task struct {
 type channel struct {
 	name    Channel
 	members []member
+	pace    pace
 }
 
 // member is a connection and which of its subscriptions this is.
@@ -70,7 +73,7 @@ type subscription struct {
 func newShard(h *Hub) *shard {
 	s := &shard{
 		hub: h, wake: make(chan struct{}, 1),
-		sockets: make(map[*socket]struct{}), channels: make(map[Channel]*channel), writer: newDirectWriter(),
+		sockets: make(map[*socket]struct{}), channels: make(map[Channel]*channel), writer: newDirectWriter(), now: uint32(time.Now().Unix()),
 	}
 	s.room.L = &s.mu
 	return s
@@ -106,7 +109,11 @@ func (s *shard) loop(quit <-chan struct{}) {
 				return
 			}
 		case now := <-ticker.C:
+			s.now = uint32(now.Unix())
 			s.lookAfter(now.Unix())
+			if s == s.hub.shards[0] {
+				s.hub.metrics.sample(now)
+			}
 			continue
 		case <-s.wake:
 		}
@@ -141,6 +148,8 @@ func (s *shard) membership(t task) {
 		s.applied.Store(*t.rewind)
 	case t.beat != nil:
 		t.beat.push(t.beat.ignored(), s.writer)
+	case t.look != nil:
+		t.look(s)
 	case t.each != nil:
 		for sock := range s.sockets {
 			t.each(sock)
@@ -204,6 +213,7 @@ func (s *shard) tell(entries []*entry) {
 func (s *shard) tellRun(run []*entry) {
 	last := run[len(run)-1]
 	if c := s.channels[run[0].channel]; c != nil {
+		c.pace.count(len(run), s.now)
 		var frames [forms][]byte
 		for _, m := range c.members {
 			sock := m.socket

@@ -49,6 +49,7 @@ type socket struct {
 	conn     net.Conn
 	raw      syscall.RawConn // nil: writes may block, so a goroutine does them
 	form     form
+	opened   uint32 // unix seconds
 	who      auth.Principal
 	channels []Channel // its own ones first
 	after    int64     // entries up to this number were seen elsewhere
@@ -65,6 +66,7 @@ type socket struct {
 	// mu is taken by the shard's loop for each event: nothing under it blocks.
 	mu      sync.Mutex
 	state   state
+	flight  uint32        // bytes that are being written by drain
 	queue   [][]byte      // shared with other connections, never changed
 	queued  int           // bytes in queue
 	writing bool          // somebody is writing to conn; others only queue
@@ -121,14 +123,22 @@ func (s *socket) push(b []byte, w *directWriter) {
 	s.mu.Unlock()
 }
 
+// waiting is how many bytes the client has not taken yet, without those that
+// the kernel holds; ending: it was told to go.
+func (s *socket) waiting() (bytes int, ending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued + int(s.flight), s.state >= closing
+}
+
 // drain writes what is queued until nothing is. Whoever starts it has set
 // writing.
 func (s *socket) drain() {
 	for {
 		s.mu.Lock()
 		batch := net.Buffers(s.queue)
-		s.hub.metrics.queued.Add(-int64(s.queued))
-		s.queue, s.queued = nil, 0
+		s.hub.metrics.queued.Add(-int64(s.flight))
+		s.queue, s.queued, s.flight = nil, 0, uint32(s.queued)
 		last := s.state == closing
 		if len(batch) == 0 {
 			s.writing = false
@@ -219,8 +229,8 @@ func (s *socket) close(code int, reason string) {
 // set, so nobody writes any more.
 func (s *socket) fail() {
 	s.end()
-	s.hub.metrics.queued.Add(-int64(s.queued))
-	s.queue, s.queued = nil, 0
+	s.hub.metrics.queued.Add(-int64(s.queued) - int64(s.flight))
+	s.queue, s.queued, s.flight = nil, 0, 0
 	_ = s.conn.Close()
 }
 

@@ -10,6 +10,7 @@ const (
 	subjectLog      = "realtime.log"      // numbered events
 	subjectTell     = "realtime.tell"     // events that are kept nowhere
 	subjectPresence = "realtime.presence" // who is connected where
+	subjectAsk      = "realtime.ask"      // questions that every node answers
 )
 
 // entry is one event of the log. It is not changed once it is made.
