@@ -40,7 +40,7 @@ type Insight struct {
 	Locks      []LockWait        `json:"locks"`
 	Tables     []Table           `json:"tables"` // the 20 largest
 	Migrations MigrationsInsight `json:"migrations"`
-	Statements []Statement       `json:"statements"` // nil: pg_stat_statements is not there
+	Statements []StatementCost   `json:"statements"` // nil: pg_stat_statements is not there
 }
 
 // PostgresInsight is about the server and this database.
@@ -119,8 +119,8 @@ type MigrationItem struct {
 	AppliedAt *time.Time `json:"applied_at"` // nil: pending
 }
 
-// Statement is what pg_stat_statements counts.
-type Statement struct {
+// StatementCost is what pg_stat_statements counts.
+type StatementCost struct {
 	Query string  `json:"query"`
 	Calls int64   `json:"calls"`
 	Mean  float64 `json:"mean_ms"`
@@ -350,7 +350,7 @@ func (s *Server) lookMigrations(ctx context.Context, out *MigrationsInsight) err
 }
 
 // lookStatements gives nil without an error when the extension is not there.
-func lookStatements(ctx context.Context, tx Tx) ([]Statement, error) {
+func lookStatements(ctx context.Context, tx Tx) ([]StatementCost, error) {
 	var schema string
 	err := tx.QueryRow(ctx, "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'").Scan(&schema)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -367,7 +367,7 @@ func lookStatements(ctx context.Context, tx Tx) ([]Statement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read pg_stat_statements: %w", err)
 	}
-	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (st Statement, err error) {
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (st StatementCost, err error) {
 		err = row.Scan(&st.Query, &st.Calls, &st.Mean, &st.Total, &st.Rows)
 		st.Query = plainStatement(st.Query) // it keeps the literals of some
 		return st, err
