@@ -54,6 +54,18 @@ type Deps struct {
 	// id: whatever a session has open must end with it.
 	Ended    func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	EndedAll func(ctx context.Context, tx database.Tx, user int64) error
+	// Audit records in the transaction what somebody with rights does to an
+	// account, as its last step. An error undoes it. nil: nothing is recorded.
+	Audit func(ctx context.Context, tx database.Tx, e AuditEntry) error
+}
+
+// AuditEntry is what somebody with rights did.
+type AuditEntry struct {
+	Actor      *int64 // nil: a command, as the metadata say
+	Action     string // "accounts.role_changed"
+	ObjectType string // "user"
+	ObjectID   string
+	Metadata   map[string]any
 }
 
 // Service keeps accounts. It is safe for concurrent use.
@@ -68,6 +80,7 @@ type Service struct {
 	created   func(ctx context.Context, tx database.Tx, id int64) error
 	ended     func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	endedAll  func(ctx context.Context, tx database.Tx, user int64) error
+	audit     func(ctx context.Context, tx database.Tx, e AuditEntry) error
 
 	accounts *cache.Local[cache.ID, account]
 	sessions *cache.Local[cache.Text, session]
@@ -88,6 +101,7 @@ func New(d Deps) (*Service, error) {
 	s := &Service{
 		db: d.DB, q: accountsdb.New(d.DB), ids: d.IDs, tokens: d.Tokens, passwords: d.Passwords,
 		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll,
+		audit: d.Audit,
 	}
 	var err error
 	if s.loads, err = newLoads(s.q); err != nil {

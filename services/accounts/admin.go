@@ -30,9 +30,30 @@ func (s *Service) AdminExists(ctx context.Context) (bool, error) {
 	return ok, nil
 }
 
+// ErrAdminExists means that the first administrator was made before.
+var ErrAdminExists = errors.New("accounts: there is an administrator already")
+
 // CreateAdmin makes an account with all rights and returns its id. A taken
 // address is an *httpapi.Error with the usual 400.
 func (s *Service) CreateAdmin(ctx context.Context, email, password, name string) (int64, error) {
+	return s.createAdmin(ctx, email, password, name, false)
+}
+
+// CreateFirstAdmin is [Service.CreateAdmin] for whoever sets the appliance up.
+// It fails with [ErrAdminExists] once any active superuser is there, also when
+// several try at once.
+func (s *Service) CreateFirstAdmin(ctx context.Context, email, password, name string) (int64, error) {
+	exists, err := s.AdminExists(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if exists {
+		return 0, ErrAdminExists
+	}
+	return s.createAdmin(ctx, email, password, name, true)
+}
+
+func (s *Service) createAdmin(ctx context.Context, email, password, name string, first bool) (int64, error) {
 	email, name = strings.TrimSpace(email), strings.TrimSpace(name)
 	password, err := newPassword(password)
 	if err != nil {
@@ -45,7 +66,7 @@ func (s *Service) CreateAdmin(ctx context.Context, email, password, name string)
 	if name == "" {
 		name = local
 	}
-	return s.create(ctx, newUser{email: email, password: password, name: cut(name, maxName), admin: true})
+	return s.create(ctx, newUser{email: email, password: password, name: cut(name, maxName), admin: true, first: first})
 }
 
 // maxEmail is the longest address in characters (contract 01 §2).
@@ -75,18 +96,32 @@ func (s *Service) find(ctx context.Context, emailOrHandle string) (int64, error)
 
 // Promote gives an account all rights and returns its id.
 func (s *Service) Promote(ctx context.Context, emailOrHandle string) (int64, error) {
+	return s.byName(ctx, emailOrHandle, func(id int64) error { return s.setRole(ctx, 0, id, RoleOperator) })
+}
+
+// Demote takes all rights from an account and returns its id. It fails with
+// [ErrLastOperator].
+func (s *Service) Demote(ctx context.Context, emailOrHandle string) (int64, error) {
+	return s.byName(ctx, emailOrHandle, func(id int64) error { return s.setRole(ctx, 0, id, RoleUser) })
+}
+
+// Close is [Service.Deactivate] by address or handle; it returns the account's
+// id.
+func (s *Service) Close(ctx context.Context, emailOrHandle string) (int64, error) {
+	return s.byName(ctx, emailOrHandle, func(id int64) error { return s.Deactivate(ctx, id) })
+}
+
+// byName acts on the account behind an address or a handle.
+func (s *Service) byName(ctx context.Context, emailOrHandle string, act func(id int64) error) (int64, error) {
 	id, err := s.find(ctx, emailOrHandle)
 	if err != nil {
 		return 0, err
 	}
-	err = s.alter(ctx, id, func(tx database.Tx) (int64, error) {
-		return accountsdb.New(tx).Promote(ctx, accountsdb.PromoteParams{ID: id, Now: s.now()})
-	})
-	return id, err
+	return id, act(id)
 }
 
-// ResetPassword sets a new password, ends all sessions of the account and
-// returns its id.
+// ResetPassword sets a new password, ends all sessions of the account, opens
+// the lock of its sign-ins to the dashboard, and returns its id.
 func (s *Service) ResetPassword(ctx context.Context, emailOrHandle, password string) (int64, error) {
 	password, err := newPassword(password)
 	if err != nil {
@@ -100,40 +135,32 @@ func (s *Service) ResetPassword(ctx context.Context, emailOrHandle, password str
 	if err != nil {
 		return 0, err
 	}
-	err = s.alter(ctx, id, func(tx database.Tx) (int64, error) {
-		n, err := accountsdb.New(tx).SetPassword(ctx, accountsdb.SetPasswordParams{ID: id, Password: hash, Now: s.now()})
+	err = s.db.Tx(ctx, func(tx database.Tx) error {
+		q := accountsdb.New(tx)
+		n, err := q.SetPassword(ctx, accountsdb.SetPasswordParams{ID: id, Password: hash, Now: s.now()})
 		if err != nil {
-			return n, err
+			return fmt.Errorf("store password: %w", err)
 		}
-		return n, s.endAll(ctx, tx, id, whyPassword)
+		if n == 0 {
+			return ErrNoAccount
+		}
+		if err := q.ForgetGuessesOf(ctx, id); err != nil {
+			return fmt.Errorf("forget wrong sign-ins: %w", err)
+		}
+		if err := s.endAll(ctx, tx, id, whyPassword); err != nil {
+			return err
+		}
+		s.changed(tx, id)
+		return s.record(ctx, tx, 0, "accounts.password_reset", id, nil)
 	})
-	return id, err
+	if err != nil {
+		return id, fmt.Errorf("reset password: %w", err)
+	}
+	return id, nil
 }
 
 // Deactivate closes an account: it cannot sign in, and all its sessions end.
-// Its data stay.
+// Its data stay. It fails with [ErrLastOperator].
 func (s *Service) Deactivate(ctx context.Context, id int64) error {
-	return s.alter(ctx, id, func(tx database.Tx) (int64, error) {
-		n, err := accountsdb.New(tx).Deactivate(ctx, accountsdb.DeactivateParams{ID: id, Now: s.now()})
-		if err != nil {
-			return n, err
-		}
-		return n, s.endAll(ctx, tx, id, whyDeactivated)
-	})
-}
-
-// alter runs a change of one account, which tells how many rows it met.
-func (s *Service) alter(ctx context.Context, id int64, change func(tx database.Tx) (int64, error)) error {
-	err := s.db.Tx(ctx, func(tx database.Tx) error {
-		n, err := change(tx)
-		if err == nil && n == 0 {
-			err = ErrNoAccount
-		}
-		s.changed(tx, id)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("alter account: %w", err)
-	}
-	return nil
+	return s.setActive(ctx, 0, id, false)
 }

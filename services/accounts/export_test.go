@@ -32,6 +32,9 @@ func (s *Service) Begin(ctx context.Context, id int64, seen *time.Time) (Pair, e
 	return s.begin(ctx, id, seen)
 }
 
+// DirectorySQL writes the query of a page of the operators' list of people.
+func DirectorySQL(q PeopleQuery) (string, []any, error) { return directorySQL(q) }
+
 // SearchTerms splits a search.
 func SearchTerms(s string) []string { return searchTerms(s) }
 

@@ -50,7 +50,7 @@ func newLoads(q *accountsdb.Queries) (l loads, err error) {
 		}
 		found := make(map[uuid.UUID]session, len(rows))
 		for _, r := range rows {
-			found[r.ID] = session{user: r.UserID, live: r.Live}
+			found[r.ID] = session{user: r.UserID, live: r.Live, dashboard: r.Dashboard, until: r.ExpiresAt.UTC()}
 		}
 		return inOrder(ids, found), nil
 	})

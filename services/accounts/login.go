@@ -39,27 +39,33 @@ func refused(err error) error {
 // checkLogin gives the account of an address and its password. Whatever is
 // wrong, the answer is the same and takes as long.
 func (s *Service) checkLogin(ctx context.Context, in credentials) (accountsdb.CredentialsRow, error) {
-	email := normalEmail(in.Email)
-	// Without a row Check works on a decoy.
-	c, err := s.q.Credentials(ctx, accountsdb.CredentialsParams{Email: in.Email, EmailFold: foldEmail(email)})
-	if err != nil && !database.IsNoRows(err) {
-		return c, fmt.Errorf("find credentials: %w", err)
+	c, ok, err := s.matches(ctx, in.Email, in.Password)
+	if err == nil && !ok {
+		err = httpapi.NonField(msgBadLogin)
 	}
-	ok, stale, err := s.passwords.Check(ctx, c.Password, in.Password)
+	return c, err
+}
+
+// matches reports whether an address and a password open an account that is
+// active. Whatever is wrong, it takes as long.
+func (s *Service) matches(ctx context.Context, email, password string) (c accountsdb.CredentialsRow, ok bool, err error) {
+	// Without a row Check works on a decoy.
+	c, err = s.q.Credentials(ctx, accountsdb.CredentialsParams{Email: email, EmailFold: foldEmail(normalEmail(email))})
+	if err != nil && !database.IsNoRows(err) {
+		return c, false, fmt.Errorf("find credentials: %w", err)
+	}
+	ok, stale, err := s.passwords.Check(ctx, c.Password, password)
 	if errors.Is(err, auth.ErrHash) {
 		s.log.Error("an account's stored password cannot be read", "user_id", c.ID)
 		ok, err = false, nil
 	}
-	if err != nil {
-		return c, err
-	}
-	if !ok || !c.IsActive {
-		return c, httpapi.NonField(msgBadLogin)
+	if err != nil || !ok || !c.IsActive {
+		return c, false, err
 	}
 	if stale {
-		s.upgrade(ctx, c, in.Password)
+		s.upgrade(ctx, c, password)
 	}
-	return c, nil
+	return c, true, nil
 }
 
 // upgrade stores a password that matched an old hash in the new form. The

@@ -19,7 +19,7 @@ WHERE u.id = ANY(@ids::bigint[]);
 
 -- name: Credentials :one
 -- The account that an address means: written exactly so, else whatever its case.
-SELECT id, password, is_active, tokens_after FROM users
+SELECT id, password, is_active, is_staff, tokens_after FROM users
 WHERE email = @email OR email_fold = @email_fold
 ORDER BY email = @email DESC LIMIT 1;
 
@@ -61,13 +61,26 @@ ORDER BY email = @email DESC, email_fold = @email_fold DESC LIMIT 1;
 -- name: AdminExists :one
 SELECT EXISTS (SELECT 1 FROM users WHERE is_superuser AND is_active);
 
--- name: Promote :execrows
-UPDATE users SET is_staff = true, is_superuser = true, updated_at = @now WHERE id = @id;
+-- name: LockOperators :many
+-- The active operators and one account more, in the order of ids as LockPair:
+-- while they are held nobody else takes rights or closes one of them.
+SELECT id, is_active, is_staff, is_superuser FROM users
+WHERE (is_superuser AND is_staff AND is_active) OR id = @id
+ORDER BY id FOR NO KEY UPDATE;
+
+-- name: SetRole :exec
+UPDATE users SET is_staff = @is_staff, is_superuser = @is_superuser, updated_at = @now WHERE id = @id;
+
+-- name: Activate :exec
+UPDATE users SET is_active = true, updated_at = @now WHERE id = @id;
+
+-- name: VoidTokens :exec
+UPDATE users SET tokens_after = @now::timestamptz WHERE id = @id;
 
 -- name: SetPassword :execrows
 UPDATE users SET password = @password, tokens_after = @now::timestamptz, updated_at = @now WHERE id = @id;
 
--- name: Deactivate :execrows
+-- name: Deactivate :exec
 UPDATE users SET is_active = false, tokens_after = @now::timestamptz, updated_at = @now WHERE id = @id;
 
 -- name: InsertSession :execrows
@@ -84,6 +97,42 @@ WITH who AS (
 )
 INSERT INTO auth_refresh_tokens (jti, session_id, issued_at, expires_at)
 SELECT @jti::uuid, family.id, @issued_at::timestamptz, @expires_at::timestamptz FROM family;
+
+-- name: OpenDashboard :one
+-- Only while the account is as it was when its password was checked.
+WITH who AS (
+    UPDATE users SET last_login = @created_at::timestamptz
+    WHERE users.id = @user_id AND is_active AND is_staff AND tokens_after IS NOT DISTINCT FROM sqlc.narg(tokens_after)::timestamptz
+    RETURNING users.id, email, name, is_staff, is_superuser
+), family AS (
+    INSERT INTO auth_sessions (id, user_id, created_at, expires_at, dashboard)
+    SELECT @id::uuid, who.id, @created_at::timestamptz, @expires_at::timestamptz, true FROM who
+)
+SELECT email, name, is_staff, is_superuser FROM who;
+
+-- name: TakeGuess :execrows
+-- Counts a sign-in before its password is looked at; no row when there were
+-- too many since.
+INSERT INTO dashboard_guesses AS g (address, at, last_at) VALUES (@address, ARRAY[@now::timestamptz], @now::timestamptz)
+ON CONFLICT (address) DO UPDATE SET
+    at = array_append(ARRAY(SELECT t FROM unnest(g.at) t WHERE t > @since::timestamptz ORDER BY t), @now::timestamptz), last_at = @now::timestamptz
+WHERE (SELECT count(*) FROM unnest(g.at) t WHERE t > @since::timestamptz) < @most::bigint;
+
+-- name: OldestGuess :one
+SELECT COALESCE((SELECT min(t) FROM dashboard_guesses g, unnest(g.at) t WHERE g.address = @address AND t > @since::timestamptz), @since)::timestamptz AS oldest;
+
+-- name: ReturnGuess :exec
+UPDATE dashboard_guesses SET at = array_remove(at, @taken::timestamptz) WHERE address = @address;
+
+-- name: ForgetGuesses :exec
+DELETE FROM dashboard_guesses WHERE address = @address;
+
+-- name: ForgetGuessesOf :exec
+DELETE FROM dashboard_guesses WHERE address = (SELECT sha256(convert_to(u.email_fold, 'UTF8')) FROM users u WHERE u.id = @id);
+
+-- name: PruneGuesses :exec
+DELETE FROM dashboard_guesses WHERE address IN
+    (SELECT g.address FROM dashboard_guesses g WHERE g.last_at < @before ORDER BY g.last_at LIMIT 20 FOR UPDATE SKIP LOCKED);
 
 -- name: AdoptSession :exec
 INSERT INTO auth_sessions (id, user_id, created_at, expires_at) VALUES (@id, @user_id, @created_at, @expires_at);
@@ -120,8 +169,25 @@ UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE id
 -- name: EndSessions :many
 UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE user_id = @user_id AND ended_at IS NULL RETURNING id;
 
+-- name: EndDashboard :many
+UPDATE auth_sessions SET ended_at = @now::timestamptz, ended_why = @why WHERE user_id = @user_id AND dashboard AND ended_at IS NULL RETURNING id;
+
+-- name: LiveSessions :many
+SELECT id, created_at, expires_at FROM auth_sessions
+WHERE user_id = @user_id AND ended_at IS NULL AND expires_at > @now ORDER BY created_at DESC, id LIMIT @most;
+
+-- name: CountDevices :one
+SELECT count(*) FROM devices WHERE user_id = @user_id;
+
+-- name: Names :many
+SELECT id, COALESCE(NULLIF(name, ''), handle)::text AS name FROM users WHERE id = ANY(@ids::bigint[]);
+
+-- name: LockAllUsers :exec
+-- Nobody makes or changes an account until the end of the transaction.
+LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE;
+
 -- name: SessionStates :many
-SELECT id, user_id, (ended_at IS NULL)::boolean AS live FROM auth_sessions WHERE id = ANY(@ids::uuid[]);
+SELECT id, user_id, (ended_at IS NULL)::boolean AS live, dashboard, expires_at FROM auth_sessions WHERE id = ANY(@ids::uuid[]);
 
 -- name: PruneSessions :execrows
 DELETE FROM auth_sessions WHERE id IN (SELECT s.id FROM auth_sessions s WHERE s.expires_at < @before ORDER BY s.expires_at LIMIT 1000);

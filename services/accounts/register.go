@@ -42,6 +42,7 @@ type newUser struct {
 	email, password, name string
 	handle                string // as typed; empty: found from name and address
 	admin                 bool
+	first                 bool // only while there is no administrator
 }
 
 // create makes an account and returns its id. Refusals are *httpapi.Error.
@@ -79,7 +80,13 @@ func (s *Service) create(ctx context.Context, in newUser) (int64, error) {
 
 func (s *Service) insert(ctx context.Context, id int64, in newUser, handle, password string) error {
 	return s.db.Tx(ctx, func(tx database.Tx) error {
-		err := accountsdb.New(tx).InsertUser(ctx, accountsdb.InsertUserParams{
+		q := accountsdb.New(tx)
+		if in.first {
+			if err := firstAdmin(ctx, q); err != nil {
+				return err
+			}
+		}
+		err := q.InsertUser(ctx, accountsdb.InsertUserParams{
 			ID: id, Email: in.email, EmailFold: foldEmail(in.email), Handle: handle, Password: password,
 			Name: in.name, IsStaff: in.admin, IsSuperuser: in.admin, CreatedAt: s.now(),
 		})
@@ -87,8 +94,32 @@ func (s *Service) insert(ctx context.Context, id int64, in newUser, handle, pass
 			err = s.created(ctx, tx, id)
 		}
 		s.changed(tx, id)
-		return err
+		switch {
+		case err != nil:
+			return err
+		case in.first:
+			return s.record(ctx, tx, id, "accounts.first_admin_created", id, nil)
+		case in.admin:
+			return s.record(ctx, tx, 0, "accounts.admin_created", id, nil)
+		}
+		return nil
 	})
+}
+
+// firstAdmin refuses when there is an administrator, and lets nobody else make
+// one until the transaction ends. It has to be the first in it.
+func firstAdmin(ctx context.Context, q *accountsdb.Queries) error {
+	if err := q.LockAllUsers(ctx); err != nil {
+		return fmt.Errorf("lock accounts: %w", err)
+	}
+	exists, err := q.AdminExists(ctx)
+	if err != nil {
+		return fmt.Errorf("look for an administrator: %w", err)
+	}
+	if exists {
+		return ErrAdminExists
+	}
+	return nil
 }
 
 // checkTaken refuses what can be refused before the expensive hash, in the

@@ -99,12 +99,20 @@ func newRig(t testing.TB) *rig {
 // node makes another service over the same database.
 func (r *rig) node(t testing.TB, b cache.Bus) *accounts.Service {
 	t.Helper()
+	return r.nodeWith(t, b, func(*accounts.Deps) {})
+}
+
+// nodeWith makes one with dependencies of the test's own.
+func (r *rig) nodeWith(t testing.TB, b cache.Bus, change func(*accounts.Deps)) *accounts.Service {
+	t.Helper()
 	passwords, err := auth.NewPasswords(auth.PasswordOptions{Wait: time.Minute})
 	require.NoError(t, err)
-	svc, err := accounts.New(accounts.Deps{
+	deps := accounts.Deps{
 		DB: r.db.Pool, IDs: r.ids, Tokens: r.tokens, Passwords: passwords, Bus: b, Clock: r.clock.Now,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	})
+	}
+	change(&deps)
+	svc, err := accounts.New(deps)
 	require.NoError(t, err)
 	require.NoError(t, svc.Start(t.Context()))
 	require.NoError(t, svc.Start(t.Context()))

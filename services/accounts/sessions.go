@@ -24,12 +24,16 @@ const (
 	whyReuse       = "reuse"
 	whyPassword    = "password"
 	whyDeactivated = "deactivated"
+	whyOperator    = "operator"
+	whyRole        = "role"
 )
 
 // session is what the cache holds of one. The zero session does not exist.
 type session struct {
-	user int64
-	live bool
+	user      int64
+	live      bool
+	dashboard bool
+	until     time.Time // of the dashboard's; those of tokens end with them
 }
 
 // Pair is what a client keeps of a sign-in.
@@ -204,13 +208,7 @@ func (s *Service) end(ctx context.Context, tx database.Tx, id uuid.UUID, why str
 	if err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
-	if s.ended != nil {
-		if err := s.ended(ctx, tx, user, id); err != nil {
-			return fmt.Errorf("end session: %w", err)
-		}
-	}
-	tx.AfterCommit(func() { s.sessions.Invalidate(cache.Text(id.String())) })
-	return nil
+	return s.endOpen(ctx, tx, user, []uuid.UUID{id})
 }
 
 // endAll ends all sessions of a user once tx commits.
@@ -220,16 +218,25 @@ func (s *Service) endAll(ctx context.Context, tx database.Tx, user int64, why st
 		return fmt.Errorf("end sessions: %w", err)
 	}
 	// One by one as well: what every node has to forget is known by its id.
+	if err := s.endOpen(ctx, tx, user, ended); err != nil {
+		return err
+	}
+	if s.endedAll != nil {
+		if err := s.endedAll(ctx, tx, user); err != nil {
+			return fmt.Errorf("end sessions: %w", err)
+		}
+	}
+	return nil
+}
+
+// endOpen ends what the sessions that tx ended have open, and makes every node
+// forget them.
+func (s *Service) endOpen(ctx context.Context, tx database.Tx, user int64, ended []uuid.UUID) error {
 	for _, id := range ended {
 		if s.ended == nil {
 			break
 		}
 		if err := s.ended(ctx, tx, user, id); err != nil {
-			return fmt.Errorf("end sessions: %w", err)
-		}
-	}
-	if s.endedAll != nil {
-		if err := s.endedAll(ctx, tx, user); err != nil {
 			return fmt.Errorf("end sessions: %w", err)
 		}
 	}
@@ -302,7 +309,7 @@ func (s *Service) Caller(ctx context.Context, access string) (auth.Principal, er
 	if c.Session != uuid.Nil { // else of the old backend
 		p.SessionID = c.Session.String()
 	}
-	a, err := s.standing(ctx, p)
+	a, _, err := s.standing(ctx, p)
 	if err != nil {
 		return auth.Principal{}, err
 	}
@@ -314,39 +321,39 @@ func (s *Service) Caller(ctx context.Context, access string) (auth.Principal, er
 // whatever lives longer than a request. It asks the database only for what the
 // caches do not hold. Errors are those of [Service.Caller].
 func (s *Service) Confirm(ctx context.Context, p auth.Principal) error {
-	_, err := s.standing(ctx, p)
+	_, _, err := s.standing(ctx, p)
 	return err
 }
 
-// Forget makes this node ask the database about a session of a user, or about
-// the account when it is empty, the next time. It is for whoever learns of an
+// Forget makes this node ask the database about a user, and about a session of
+// theirs unless it is empty, the next time. It is for whoever learns of an
 // end that the caches of this node were not told of: of one by a command beside
 // the nodes, or while the bus was away.
 func (s *Service) Forget(user int64, session string) {
-	if session == "" {
-		s.accounts.Forget(cache.ID(user))
-		return
+	s.accounts.Forget(cache.ID(user)) // a session may have ended with their rights
+	if session != "" {
+		s.sessions.Forget(cache.Text(session))
 	}
-	s.sessions.Forget(cache.Text(session))
 }
 
-// standing looks after the account and the session behind a verified token.
-func (s *Service) standing(ctx context.Context, p auth.Principal) (account, error) {
+// standing looks after the account and the session behind a verified token or
+// a session of the dashboard.
+func (s *Service) standing(ctx context.Context, p auth.Principal) (account, session, error) {
 	a, err := s.account(ctx, p.UserID)
 	if err != nil {
-		return account{}, err
+		return account{}, session{}, err
 	}
 	switch {
 	case !a.exists():
-		return account{}, auth.ErrUserNotFound
+		return account{}, session{}, auth.ErrUserNotFound
 	case !a.active:
-		return account{}, auth.ErrUserInactive
+		return account{}, session{}, auth.ErrUserInactive
 	}
 	if p.SessionID == "" {
 		if !a.tokensAfter.IsZero() && !p.IssuedAt.After(a.tokensAfter) {
-			return account{}, auth.ErrInvalid
+			return account{}, session{}, auth.ErrInvalid
 		}
-		return a, nil
+		return a, session{}, nil
 	}
 	held, err := s.sessions.Get(ctx, cache.Text(p.SessionID), func(ctx context.Context) (session, error) {
 		id, err := uuid.Parse(p.SessionID)
@@ -356,12 +363,15 @@ func (s *Service) standing(ctx context.Context, p auth.Principal) (account, erro
 		return s.loads.sessions.Do(ctx, id)
 	})
 	if err != nil {
-		return account{}, err
+		return account{}, session{}, err
 	}
-	if !held.live || held.user != p.UserID {
-		return account{}, auth.ErrInvalid
+	switch {
+	case !held.live || held.user != p.UserID:
+		return account{}, session{}, auth.ErrInvalid
+	case held.dashboard && (!a.staff || !s.clock().Before(held.until)):
+		return account{}, session{}, auth.ErrInvalid
 	}
-	return a, nil
+	return a, held, nil
 }
 
 // PruneSessions deletes sessions and refresh tokens past their time, in small

@@ -100,6 +100,20 @@ func (q *Queries) Accounts(ctx context.Context, ids []int64) ([]AccountsRow, err
 	return items, nil
 }
 
+const activate = `-- name: Activate :exec
+UPDATE users SET is_active = true, updated_at = $1 WHERE id = $2
+`
+
+type ActivateParams struct {
+	Now time.Time
+	ID  int64
+}
+
+func (q *Queries) Activate(ctx context.Context, arg ActivateParams) error {
+	_, err := q.db.Exec(ctx, activate, arg.Now, arg.ID)
+	return err
+}
+
 const adminExists = `-- name: AdminExists :one
 SELECT EXISTS (SELECT 1 FROM users WHERE is_superuser AND is_active)
 `
@@ -210,6 +224,17 @@ func (q *Queries) Background(ctx context.Context, id int64) (BackgroundRow, erro
 	return i, err
 }
 
+const countDevices = `-- name: CountDevices :one
+SELECT count(*) FROM devices WHERE user_id = $1
+`
+
+func (q *Queries) CountDevices(ctx context.Context, userID int64) (int64, error) {
+	row := q.db.QueryRow(ctx, countDevices, userID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countFollow = `-- name: CountFollow :exec
 UPDATE users SET
     followers_count = followers_count + CASE WHEN id = $1 THEN $2::int ELSE 0 END,
@@ -229,7 +254,7 @@ func (q *Queries) CountFollow(ctx context.Context, arg CountFollowParams) error 
 }
 
 const credentials = `-- name: Credentials :one
-SELECT id, password, is_active, tokens_after FROM users
+SELECT id, password, is_active, is_staff, tokens_after FROM users
 WHERE email = $1 OR email_fold = $2
 ORDER BY email = $1 DESC LIMIT 1
 `
@@ -243,6 +268,7 @@ type CredentialsRow struct {
 	ID          int64
 	Password    string
 	IsActive    bool
+	IsStaff     bool
 	TokensAfter *time.Time
 }
 
@@ -254,12 +280,13 @@ func (q *Queries) Credentials(ctx context.Context, arg CredentialsParams) (Crede
 		&i.ID,
 		&i.Password,
 		&i.IsActive,
+		&i.IsStaff,
 		&i.TokensAfter,
 	)
 	return i, err
 }
 
-const deactivate = `-- name: Deactivate :execrows
+const deactivate = `-- name: Deactivate :exec
 UPDATE users SET is_active = false, tokens_after = $1::timestamptz, updated_at = $1 WHERE id = $2
 `
 
@@ -268,12 +295,9 @@ type DeactivateParams struct {
 	ID  int64
 }
 
-func (q *Queries) Deactivate(ctx context.Context, arg DeactivateParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deactivate, arg.Now, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) Deactivate(ctx context.Context, arg DeactivateParams) error {
+	_, err := q.db.Exec(ctx, deactivate, arg.Now, arg.ID)
+	return err
 }
 
 const deleteDevice = `-- name: DeleteDevice :execrows
@@ -436,6 +460,36 @@ func (q *Queries) DropSession(ctx context.Context, id uuid.UUID) error {
 	return err
 }
 
+const endDashboard = `-- name: EndDashboard :many
+UPDATE auth_sessions SET ended_at = $1::timestamptz, ended_why = $2 WHERE user_id = $3 AND dashboard AND ended_at IS NULL RETURNING id
+`
+
+type EndDashboardParams struct {
+	Now    time.Time
+	Why    string
+	UserID int64
+}
+
+func (q *Queries) EndDashboard(ctx context.Context, arg EndDashboardParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, endDashboard, arg.Now, arg.Why, arg.UserID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const endSession = `-- name: EndSession :one
 UPDATE auth_sessions SET ended_at = $1::timestamptz, ended_why = $2 WHERE id = $3 AND ended_at IS NULL RETURNING user_id
 `
@@ -532,6 +586,24 @@ func (q *Queries) Follow(ctx context.Context, arg FollowParams) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const forgetGuesses = `-- name: ForgetGuesses :exec
+DELETE FROM dashboard_guesses WHERE address = $1
+`
+
+func (q *Queries) ForgetGuesses(ctx context.Context, address []byte) error {
+	_, err := q.db.Exec(ctx, forgetGuesses, address)
+	return err
+}
+
+const forgetGuessesOf = `-- name: ForgetGuessesOf :exec
+DELETE FROM dashboard_guesses WHERE address = (SELECT sha256(convert_to(u.email_fold, 'UTF8')) FROM users u WHERE u.id = $1)
+`
+
+func (q *Queries) ForgetGuessesOf(ctx context.Context, id int64) error {
+	_, err := q.db.Exec(ctx, forgetGuessesOf, id)
+	return err
 }
 
 const insertSession = `-- name: InsertSession :execrows
@@ -637,6 +709,53 @@ func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
 	return err
 }
 
+const liveSessions = `-- name: LiveSessions :many
+SELECT id, created_at, expires_at FROM auth_sessions
+WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY created_at DESC, id LIMIT $3
+`
+
+type LiveSessionsParams struct {
+	UserID int64
+	Now    time.Time
+	Most   int32
+}
+
+type LiveSessionsRow struct {
+	ID        uuid.UUID
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+func (q *Queries) LiveSessions(ctx context.Context, arg LiveSessionsParams) ([]LiveSessionsRow, error) {
+	rows, err := q.db.Query(ctx, liveSessions, arg.UserID, arg.Now, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LiveSessionsRow
+	for rows.Next() {
+		var i LiveSessionsRow
+		if err := rows.Scan(&i.ID, &i.CreatedAt, &i.ExpiresAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockAllUsers = `-- name: LockAllUsers :exec
+LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE
+`
+
+// Nobody makes or changes an account until the end of the transaction.
+func (q *Queries) LockAllUsers(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockAllUsers)
+	return err
+}
+
 const lockDevice = `-- name: LockDevice :one
 SELECT device_type, push_token FROM devices WHERE id = $1 AND user_id = $2 FOR UPDATE
 `
@@ -656,6 +775,46 @@ func (q *Queries) LockDevice(ctx context.Context, arg LockDeviceParams) (LockDev
 	var i LockDeviceRow
 	err := row.Scan(&i.DeviceType, &i.PushToken)
 	return i, err
+}
+
+const lockOperators = `-- name: LockOperators :many
+SELECT id, is_active, is_staff, is_superuser FROM users
+WHERE (is_superuser AND is_staff AND is_active) OR id = $1
+ORDER BY id FOR NO KEY UPDATE
+`
+
+type LockOperatorsRow struct {
+	ID          int64
+	IsActive    bool
+	IsStaff     bool
+	IsSuperuser bool
+}
+
+// The active operators and one account more, in the order of ids as LockPair:
+// while they are held nobody else takes rights or closes one of them.
+func (q *Queries) LockOperators(ctx context.Context, id int64) ([]LockOperatorsRow, error) {
+	rows, err := q.db.Query(ctx, lockOperators, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockOperatorsRow
+	for rows.Next() {
+		var i LockOperatorsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.IsActive,
+			&i.IsStaff,
+			&i.IsSuperuser,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockPair = `-- name: LockPair :many
@@ -749,6 +908,97 @@ func (q *Queries) LockUser(ctx context.Context, id int64) (LockUserRow, error) {
 	return i, err
 }
 
+const names = `-- name: Names :many
+SELECT id, COALESCE(NULLIF(name, ''), handle)::text AS name FROM users WHERE id = ANY($1::bigint[])
+`
+
+type NamesRow struct {
+	ID   int64
+	Name string
+}
+
+func (q *Queries) Names(ctx context.Context, ids []int64) ([]NamesRow, error) {
+	rows, err := q.db.Query(ctx, names, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NamesRow
+	for rows.Next() {
+		var i NamesRow
+		if err := rows.Scan(&i.ID, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const oldestGuess = `-- name: OldestGuess :one
+SELECT COALESCE((SELECT min(t) FROM dashboard_guesses g, unnest(g.at) t WHERE g.address = $1 AND t > $2::timestamptz), $2)::timestamptz AS oldest
+`
+
+type OldestGuessParams struct {
+	Address []byte
+	Since   time.Time
+}
+
+func (q *Queries) OldestGuess(ctx context.Context, arg OldestGuessParams) (time.Time, error) {
+	row := q.db.QueryRow(ctx, oldestGuess, arg.Address, arg.Since)
+	var oldest time.Time
+	err := row.Scan(&oldest)
+	return oldest, err
+}
+
+const openDashboard = `-- name: OpenDashboard :one
+WITH who AS (
+    UPDATE users SET last_login = $1::timestamptz
+    WHERE users.id = $2 AND is_active AND is_staff AND tokens_after IS NOT DISTINCT FROM $3::timestamptz
+    RETURNING users.id, email, name, is_staff, is_superuser
+), family AS (
+    INSERT INTO auth_sessions (id, user_id, created_at, expires_at, dashboard)
+    SELECT $4::uuid, who.id, $1::timestamptz, $5::timestamptz, true FROM who
+)
+SELECT email, name, is_staff, is_superuser FROM who
+`
+
+type OpenDashboardParams struct {
+	CreatedAt   time.Time
+	UserID      int64
+	TokensAfter *time.Time
+	ID          uuid.UUID
+	ExpiresAt   time.Time
+}
+
+type OpenDashboardRow struct {
+	Email       string
+	Name        string
+	IsStaff     bool
+	IsSuperuser bool
+}
+
+// Only while the account is as it was when its password was checked.
+func (q *Queries) OpenDashboard(ctx context.Context, arg OpenDashboardParams) (OpenDashboardRow, error) {
+	row := q.db.QueryRow(ctx, openDashboard,
+		arg.CreatedAt,
+		arg.UserID,
+		arg.TokensAfter,
+		arg.ID,
+		arg.ExpiresAt,
+	)
+	var i OpenDashboardRow
+	err := row.Scan(
+		&i.Email,
+		&i.Name,
+		&i.IsStaff,
+		&i.IsSuperuser,
+	)
+	return i, err
+}
+
 const personalMap = `-- name: PersonalMap :one
 SELECT first_name, last_name, birth_date, birth_time, birth_place_country, birth_place_city, avatar FROM personal_maps WHERE user_id = $1
 `
@@ -823,21 +1073,14 @@ func (q *Queries) Profile(ctx context.Context, userID int64) (ProfileRow, error)
 	return i, err
 }
 
-const promote = `-- name: Promote :execrows
-UPDATE users SET is_staff = true, is_superuser = true, updated_at = $1 WHERE id = $2
+const pruneGuesses = `-- name: PruneGuesses :exec
+DELETE FROM dashboard_guesses WHERE address IN
+    (SELECT g.address FROM dashboard_guesses g WHERE g.last_at < $1 ORDER BY g.last_at LIMIT 20 FOR UPDATE SKIP LOCKED)
 `
 
-type PromoteParams struct {
-	Now time.Time
-	ID  int64
-}
-
-func (q *Queries) Promote(ctx context.Context, arg PromoteParams) (int64, error) {
-	result, err := q.db.Exec(ctx, promote, arg.Now, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+func (q *Queries) PruneGuesses(ctx context.Context, before time.Time) error {
+	_, err := q.db.Exec(ctx, pruneGuesses, before)
+	return err
 }
 
 const pruneSessions = `-- name: PruneSessions :execrows
@@ -899,6 +1142,20 @@ type ReleaseTokenParams struct {
 
 func (q *Queries) ReleaseToken(ctx context.Context, arg ReleaseTokenParams) error {
 	_, err := q.db.Exec(ctx, releaseToken, arg.PushToken, arg.ID)
+	return err
+}
+
+const returnGuess = `-- name: ReturnGuess :exec
+UPDATE dashboard_guesses SET at = array_remove(at, $1::timestamptz) WHERE address = $2
+`
+
+type ReturnGuessParams struct {
+	Taken   time.Time
+	Address []byte
+}
+
+func (q *Queries) ReturnGuess(ctx context.Context, arg ReturnGuessParams) error {
+	_, err := q.db.Exec(ctx, returnGuess, arg.Taken, arg.Address)
 	return err
 }
 
@@ -1011,13 +1268,15 @@ func (q *Queries) SaveProfile(ctx context.Context, arg SaveProfileParams) error 
 }
 
 const sessionStates = `-- name: SessionStates :many
-SELECT id, user_id, (ended_at IS NULL)::boolean AS live FROM auth_sessions WHERE id = ANY($1::uuid[])
+SELECT id, user_id, (ended_at IS NULL)::boolean AS live, dashboard, expires_at FROM auth_sessions WHERE id = ANY($1::uuid[])
 `
 
 type SessionStatesRow struct {
-	ID     uuid.UUID
-	UserID int64
-	Live   bool
+	ID        uuid.UUID
+	UserID    int64
+	Live      bool
+	Dashboard bool
+	ExpiresAt time.Time
 }
 
 func (q *Queries) SessionStates(ctx context.Context, ids []uuid.UUID) ([]SessionStatesRow, error) {
@@ -1029,7 +1288,13 @@ func (q *Queries) SessionStates(ctx context.Context, ids []uuid.UUID) ([]Session
 	var items []SessionStatesRow
 	for rows.Next() {
 		var i SessionStatesRow
-		if err := rows.Scan(&i.ID, &i.UserID, &i.Live); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.UserID,
+			&i.Live,
+			&i.Dashboard,
+			&i.ExpiresAt,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -1052,6 +1317,56 @@ type SetPasswordParams struct {
 
 func (q *Queries) SetPassword(ctx context.Context, arg SetPasswordParams) (int64, error) {
 	result, err := q.db.Exec(ctx, setPassword, arg.Password, arg.Now, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const setRole = `-- name: SetRole :exec
+UPDATE users SET is_staff = $1, is_superuser = $2, updated_at = $3 WHERE id = $4
+`
+
+type SetRoleParams struct {
+	IsStaff     bool
+	IsSuperuser bool
+	Now         time.Time
+	ID          int64
+}
+
+func (q *Queries) SetRole(ctx context.Context, arg SetRoleParams) error {
+	_, err := q.db.Exec(ctx, setRole,
+		arg.IsStaff,
+		arg.IsSuperuser,
+		arg.Now,
+		arg.ID,
+	)
+	return err
+}
+
+const takeGuess = `-- name: TakeGuess :execrows
+INSERT INTO dashboard_guesses AS g (address, at, last_at) VALUES ($1, ARRAY[$2::timestamptz], $2::timestamptz)
+ON CONFLICT (address) DO UPDATE SET
+    at = array_append(ARRAY(SELECT t FROM unnest(g.at) t WHERE t > $3::timestamptz ORDER BY t), $2::timestamptz), last_at = $2::timestamptz
+WHERE (SELECT count(*) FROM unnest(g.at) t WHERE t > $3::timestamptz) < $4::bigint
+`
+
+type TakeGuessParams struct {
+	Address []byte
+	Now     time.Time
+	Since   time.Time
+	Most    int64
+}
+
+// Counts a sign-in before its password is looked at; no row when there were
+// too many since.
+func (q *Queries) TakeGuess(ctx context.Context, arg TakeGuessParams) (int64, error) {
+	result, err := q.db.Exec(ctx, takeGuess,
+		arg.Address,
+		arg.Now,
+		arg.Since,
+		arg.Most,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -1304,4 +1619,18 @@ func (q *Queries) UserState(ctx context.Context, id int64) (UserStateRow, error)
 	var i UserStateRow
 	err := row.Scan(&i.IsActive, &i.TokensAfter)
 	return i, err
+}
+
+const voidTokens = `-- name: VoidTokens :exec
+UPDATE users SET tokens_after = $1::timestamptz WHERE id = $2
+`
+
+type VoidTokensParams struct {
+	Now time.Time
+	ID  int64
+}
+
+func (q *Queries) VoidTokens(ctx context.Context, arg VoidTokensParams) error {
+	_, err := q.db.Exec(ctx, voidTokens, arg.Now, arg.ID)
+	return err
 }
