@@ -15,6 +15,7 @@ import (
 	"selflink/appliance/health"
 	"selflink/appliance/httpapi"
 	"selflink/appliance/httpapi/apitest"
+	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 )
 
@@ -40,6 +41,9 @@ func TestRecorderIsToldOfEveryRequest(t *testing.T) {
 	}) (httpapi.NoContent, error) {
 		if ctx.Value(database.TallyKey{}).(*database.Tally) == nil {
 			return httpapi.NoContent{}, errors.New("no tally")
+		}
+		if id := telemetry.RequestID(ctx); id != "r-1" || ctx.Value(telemetry.UserKey{}) != any(int64(1)) {
+			return httpapi.NoContent{}, errors.New("log lines would not know whose they are: " + id)
 		}
 		switch in.What {
 		case "panic":

@@ -15,6 +15,7 @@ import (
 
 	"selflink/appliance/auth"
 	"selflink/appliance/database"
+	"selflink/appliance/telemetry"
 )
 
 // Info is what a handler may ask about the request itself.
@@ -123,6 +124,13 @@ func (rc *request) Value(key any) any {
 	switch key.(type) {
 	case infoKey:
 		return rc
+	case telemetry.RequestKey:
+		return rc.id
+	case telemetry.UserKey:
+		if !rc.known {
+			return nil
+		}
+		return rc.principal.UserID
 	case database.TallyKey:
 		if rc.api.opts.Requests == nil {
 			return nil

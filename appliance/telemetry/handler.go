@@ -244,10 +244,10 @@ func (t *top) complete(ctx context.Context, m *masker) {
 	if ctx == nil {
 		return
 	}
-	if id, ok := ctx.Value(requestKey{}).(string); ok && id != "" && !given(t.request) {
+	if id, ok := ctx.Value(RequestKey{}).(string); ok && id != "" && !given(t.request) {
 		t.request = slog.StringValue(m.text(id))
 	}
-	if id, ok := ctx.Value(userKey{}).(int64); ok && !given(t.user) {
+	if id, ok := ctx.Value(UserKey{}).(int64); ok && !given(t.user) {
 		t.user = slog.Int64Value(id)
 	}
 	if id, ok := ctx.Value(jobKey{}).(string); ok && id != "" && !given(t.job) {

@@ -10,8 +10,64 @@ import (
 	"time"
 )
 
+const steps = `-- name: Steps :many
+WITH node_steps AS (
+    SELECT date_bin(make_interval(secs => $2::float8), minute, $3::timestamptz) AS step, node,
+           avg(points[1]) AS p1, avg(points[2]) AS p2, max(points[3]) AS p3, max(points[4]) AS p4, max(points[5]) AS p5, avg(points[6]) AS p6,
+           avg(points[7]) AS p7, avg(points[8]) AS p8, max(points[9]) AS p9, max(points[10]) AS p10, avg(points[11]) AS p11
+    FROM metric_history WHERE minute >= $3::timestamptz AND minute < $4::timestamptz
+    GROUP BY 1, 2
+)
+SELECT step::timestamptz AS step, bool_or(node <> $1)::boolean AS others,
+       ARRAY[COALESCE(sum(p1), 'NaN'), COALESCE(sum(p2), 'NaN'), COALESCE(max(p3), 'NaN'), COALESCE(max(p4), 'NaN'), COALESCE(max(p5), 'NaN'), COALESCE(sum(p6), 'NaN'),
+             COALESCE(sum(p7), 'NaN'), COALESCE(sum(p8), 'NaN'), COALESCE(max(p9), 'NaN'), COALESCE(max(p10), 'NaN'), COALESCE(sum(p11), 'NaN')]::float8[] AS points
+FROM node_steps GROUP BY step ORDER BY step
+`
+
+type StepsParams struct {
+	Node        string
+	StepSeconds float64
+	Start       time.Time
+	Until       time.Time
+}
+
+type StepsRow struct {
+	Step   time.Time
+	Others bool
+	Points []float64
+}
+
+// Over the time of a step: the mean of rates and amounts, the worst of what
+// people wait for. Over the nodes: the sum and the worst. The places are those
+// of the table in series.go.
+func (q *Queries) Steps(ctx context.Context, arg StepsParams) ([]StepsRow, error) {
+	rows, err := q.db.Query(ctx, steps,
+		arg.Node,
+		arg.StepSeconds,
+		arg.Start,
+		arg.Until,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []StepsRow
+	for rows.Next() {
+		var i StepsRow
+		if err := rows.Scan(&i.Step, &i.Others, &i.Points); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const store = `-- name: Store :exec
-INSERT INTO metric_history (minute, node, points) VALUES ($1, $2, $3::float8[])
+INSERT INTO metric_history (minute, node, points)
+VALUES ($1, $2, ARRAY(SELECT NULLIF(p.point, 'NaN') FROM unnest($3::float8[]) WITH ORDINALITY AS p(point, place) ORDER BY p.place))
 ON CONFLICT (minute, node) DO UPDATE SET points = excluded.points
 `
 
@@ -21,6 +77,7 @@ type StoreParams struct {
 	Points []float64
 }
 
+// What is not a number was not measured.
 func (q *Queries) Store(ctx context.Context, arg StoreParams) error {
 	_, err := q.db.Exec(ctx, store, arg.Minute, arg.Node, arg.Points)
 	return err
