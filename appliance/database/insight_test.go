@@ -65,7 +65,13 @@ func TestInsight(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, string(text), "hunter2")
 
+	for _, secret := range s.Secrets() {
+		require.NotContains(t, string(text), secret)
+	}
+	require.Len(t, s.Secrets(), 3, "of the application, the superuser and the console")
+
 	require.NoError(t, s.Stop(t.Context()))
+	require.Empty(t, s.Secrets())
 	_, err = s.Insight(t.Context())
 	require.ErrorIs(t, err, ErrUnavailable)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,6 +114,26 @@ func (s *Server) SuperURL() string {
 		return r.super
 	}
 	return ""
+}
+
+// Secrets are the passwords in force, for who blots them out of what people
+// are shown. The managed ones are in no setting.
+func (s *Server) Secrets() []string {
+	r := s.running.Load()
+	if r == nil {
+		return nil
+	}
+	var out []string
+	for _, text := range []string{r.pooled, r.direct, r.super, r.console} {
+		u, err := url.Parse(text)
+		if err != nil {
+			continue
+		}
+		if password, ok := u.User.Password(); ok && password != "" && !slices.Contains(out, password) {
+			out = append(out, password)
+		}
+	}
+	return out
 }
 
 // Start runs or reaches the database and returns when both pools answer. It

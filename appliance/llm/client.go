@@ -86,6 +86,8 @@ type Client struct {
 	logger    *slog.Logger
 	metrics   *metrics
 	record    record
+	tally     tally
+	about     About
 }
 
 var _ Model = (*Client)(nil)
@@ -116,6 +118,7 @@ func New(o Options) (*Client, error) {
 	switch c.name {
 	case Mock:
 		c.provider = newMock(o.MockText, o.MockDelay)
+		c.about.Model = Mock
 	case Ollama:
 		base, err := baseURL(first(o.BaseURL, o.OllamaHost, "http://localhost:11434"))
 		if err != nil {
@@ -127,8 +130,10 @@ func New(o Options) (*Client, error) {
 			model: first(o.Model, "llama3.2:1b"),
 			http:  newHTTP(c.transport),
 		}
+		c.about.Model, c.about.Endpoint = first(o.Model, "llama3.2:1b"), base.Host
 	case OpenAI:
 		p := &openAI{model: first(o.Model, "gpt-4o-mini"), key: o.APIKey, base: "https://api.openai.com/v1"}
+		c.about.Model, c.about.Endpoint = p.model, "api.openai.com"
 		if o.BaseURL != "" {
 			base, err := baseURL(o.BaseURL)
 			if err != nil {
@@ -138,6 +143,7 @@ func New(o Options) (*Client, error) {
 				base = base.JoinPath("v1")
 			}
 			p.base, p.compatible = strings.TrimSuffix(base.String(), "/"), true
+			c.about.Endpoint = base.Host
 		}
 		c.transport = newTransport(orDuration(o.ConnectTimeout, DefaultConnectTimeout))
 		p.http = newHTTP(c.transport)
@@ -145,6 +151,7 @@ func New(o Options) (*Client, error) {
 	default:
 		return nil, fmt.Errorf("llm: unknown provider %q: choose mock, ollama or openai", o.Provider)
 	}
+	c.about.Provider = c.name
 	var err error
 	if c.metrics, err = newMetrics(o.Metrics, c.name); err != nil {
 		return nil, err
@@ -193,8 +200,10 @@ func (c *Client) Generate(ctx context.Context, p Prompt, emit func(piece string)
 	switch {
 	case err == nil:
 		c.record.note(nil, time.Now())
+		c.tally.answer(time.Now(), time.Since(begin), g.firstAfter(begin), usage.OrGuess(p, g.size))
 	case outcome != reasonCancelled:
 		c.record.note(err, time.Now())
+		c.tally.failure(time.Now(), outcome, err, usage)
 		c.logger.LogAttrs(ctx, slog.LevelWarn, "generation failed",
 			slog.String("provider", c.name), slog.String("reason", outcome), slog.String("error", err.Error()),
 			slog.Duration("after", time.Since(begin)))

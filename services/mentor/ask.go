@@ -74,6 +74,7 @@ func (s *Service) askedAnswer(ctx context.Context, p Person, text, mood, summary
 		if err == nil {
 			return strings.TrimSpace(answer)
 		}
+		s.fellBack()
 	}
 	return builtInAnswer(p, mood, s.Clock().Weekday())
 }

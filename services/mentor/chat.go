@@ -298,6 +298,7 @@ func (s *Service) answerWithKey(ctx context.Context, q question, key string, tas
 	failure := ""
 	if err != nil {
 		text, failure = s.voice(q.language).failure, errorFailure
+		s.fellBack()
 	}
 	store, cancel := storing(ctx)
 	defer cancel()

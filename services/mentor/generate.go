@@ -22,9 +22,15 @@ var errEnough = errors.New("mentor: the answer is long enough")
 // each, which may be nil, is called with every piece as it comes. Errors of
 // the model wrap llm.ErrModelDown.
 func (s *Service) generate(ctx context.Context, p llm.Prompt, each func(piece string)) (string, error) {
+	text, _, err := s.generateCounted(ctx, p, each)
+	return text, err
+}
+
+// generateCounted is generate that tells what it took, too.
+func (s *Service) generateCounted(ctx context.Context, p llm.Prompt, each func(piece string)) (string, llm.Usage, error) {
 	var text strings.Builder
 	left := maxReply
-	_, err := s.Model.Generate(ctx, p, func(piece string) error {
+	usage, err := s.Model.Generate(ctx, p, func(piece string) error {
 		n := utf8.RuneCountInString(piece)
 		for ; n > left; n-- {
 			_, size := utf8.DecodeLastRuneInString(piece)
@@ -41,12 +47,12 @@ func (s *Service) generate(ctx context.Context, p llm.Prompt, each func(piece st
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		return "", err
+		return "", usage, err
 	}
 	if strings.TrimSpace(text.String()) == "" {
-		return "", fmt.Errorf("%w: the answer was blank", llm.ErrModelDown)
+		return "", usage, fmt.Errorf("%w: the answer was blank", llm.ErrModelDown)
 	}
-	return text.String(), nil
+	return text.String(), usage, nil
 }
 
 // chatReply answers a chat: with the caller's own key where there is one.
@@ -60,6 +66,7 @@ func (s *Service) chatReply(ctx context.Context, q question, key string, fallbac
 	text, err := s.generate(ctx, p, nil)
 	if err != nil && key != "" && fallback && ctx.Err() == nil {
 		p.Key = ""
+		s.fellBack()
 		text, err = s.generate(ctx, p, nil)
 	}
 	return text, err

@@ -144,6 +144,7 @@ func (s *Service) giveUpChat(ctx context.Context, tx database.Tx, id jobs.ID, ar
 	if err != nil {
 		return err
 	}
+	tx.AfterCommit(s.fellBack)
 	return s.tellFailed(ctx, tx, id, args.Question, text)
 }
 
@@ -176,6 +177,7 @@ func (s *Service) giveUpEntry(ctx context.Context, tx database.Tx, id jobs.ID, a
 	if err != nil {
 		return err
 	}
+	tx.AfterCommit(s.fellBack)
 	row, err := mentordb.New(tx).Question(ctx, mentordb.QuestionParams{ID: args.Question, TaskVersion: taskVersion})
 	if err != nil {
 		return fmt.Errorf("read question: %w", err)

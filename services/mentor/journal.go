@@ -99,6 +99,7 @@ func (s *Service) write(ctx context.Context, user int64, body entryBody, async b
 	reply, err := s.reflect(ctx, q)
 	if err != nil {
 		reply = s.voice(q.language).reflection
+		s.fellBack()
 	}
 	store, cancel := storing(ctx)
 	defer cancel()

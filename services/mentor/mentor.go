@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -90,6 +91,10 @@ type Deps struct {
 	Log    *slog.Logger     // (silent)
 	Clock  func() time.Time // its zone decides which day it is (time.Now)
 
+	// Backlog counts the jobs of [Queue] that wait, for [Service.Insight]
+	// (nobody counts: none).
+	Backlog func(ctx context.Context) (int64, error)
+
 	// ChatWait is for how long the answer to an asynchronous chat is held back
 	// for the reply to be in it (not at all). Clients of the old backend never
 	// poll, so that 20 to 25 s lets them see an answer.
@@ -120,6 +125,7 @@ type Service struct {
 	q           *mentordb.Queries
 	voices      map[string]voice
 	generations *generations
+	testing     atomic.Bool // a test prompt is on its way
 	gatherings
 }
 
