@@ -36,9 +36,9 @@ type Options struct {
 	Tail *Tail
 }
 
-// NewRedactor returns the function that masks secrets in running text as the
+// TextMask returns the function that masks secrets in running text as the
 // log does, with hidden as in [Options]. It is safe for concurrent use.
-func NewRedactor(hidden []string) func(text string) string { return newMasker(hidden).text }
+func TextMask(hidden []string) func(text string) string { return newMasker(hidden).text }
 
 // NewLogger returns a logger whose lines carry levelname, name, message,
 // asctime and request_id (null outside of requests), and component, user_id

@@ -154,7 +154,7 @@ func New(o Options) (*Recorder, error) {
 		o.Queue = DefaultQueue
 	}
 	if o.Redact == nil {
-		o.Redact = telemetry.NewRedactor(nil)
+		o.Redact = telemetry.TextMask(nil)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
