@@ -2,7 +2,7 @@
 // its package: only the files that the documentation page asks for are copied.
 // The realtime client is compiled into realtime/build.
 import { execFileSync } from "node:child_process";
-import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -24,3 +24,8 @@ for (const name of ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png
 
 await rm(join(here, "realtime", "build"), { recursive: true, force: true });
 execFileSync(process.execPath, [resolve("typescript/bin/tsc"), "-p", join(here, "realtime")], { stdio: "inherit" });
+
+// The dashboard: pages of Svelte, and the licences of what ends up in them.
+await import("vite").then(async ({ build }) => build((await import("./dashboard/build.config.mjs")).default));
+const licences = await Promise.all(["svelte/LICENSE.md", "uplot/LICENSE"].map((name) => readFile(join(here, "node_modules", name), "utf8").then((text) => `${dirname(name)}\n\n${text}`)));
+await writeFile(join(dist, "dashboard", "LICENSES.txt"), licences.join("\n\n"));

@@ -55,6 +55,13 @@ func (e *Engine) registerChecks(r *health.Registry) {
 		})
 	}
 	r.Add(health.Check{
+		Code: "jobs.paused", Title: "A queue is paused", Severity: health.Low,
+		Impact:    "Its jobs wait until somebody resumes it.",
+		Remedy:    "When the reason is gone: selflink jobs resume <queue>",
+		DependsOn: []string{database.CheckPostgres, database.CheckPooled},
+		Run:       e.checkPaused,
+	})
+	r.Add(health.Check{
 		Code: "jobs.dead", Title: "Jobs failed for good", Every: 30 * time.Second,
 		Impact:    "What they were to do is not done.",
 		Remedy:    "See why: selflink jobs list --state dead. When the reason is gone: selflink jobs retry <id>",
@@ -64,9 +71,9 @@ func (e *Engine) registerChecks(r *health.Registry) {
 }
 
 // consuming reports whether the queue takes work, or has none to take or no
-// room for it.
+// room for it, or may not or was not allowed to until a moment ago.
 func (i QueueInfo) consuming() bool {
-	return i.OldestAge <= staleAge || time.Since(i.LastClaim) <= staleAge || i.InFlight >= i.Concurrency
+	return i.Paused || i.OldestAge <= staleAge || time.Since(i.LastClaim) <= staleAge || time.Since(i.resumed) <= staleAge || i.InFlight >= i.Concurrency
 }
 
 // ago says how long ago t was, in words.
@@ -107,7 +114,7 @@ func (e *Engine) checkLate(ctx context.Context, name string) error {
 	}
 	q := queues[0]
 	switch {
-	case q.OldestAge <= lateAge:
+	case q.Paused || q.OldestAge <= lateAge || time.Since(q.resumed) <= lateAge:
 		return nil
 	case q.InFlight >= q.Concurrency:
 		return fmt.Errorf("the oldest job of queue %s waits %s: all %d of its workers here are busy, last claim %s", name, q.OldestAge.Round(time.Second), q.Concurrency, ago(q.LastClaim))

@@ -16,6 +16,7 @@ import (
 	"selflink/appliance/database"
 	"selflink/appliance/health"
 	"selflink/appliance/jobs/jobsdb"
+	"selflink/appliance/telemetry"
 )
 
 // Broker is what the engine needs of the nervous system. *broker.Broker is one.
@@ -54,6 +55,8 @@ type Engine struct {
 	context func(ctx context.Context, id ID) context.Context
 	metrics *metrics
 	self    process
+	host    string              // of this process, for people
+	redact  *telemetry.Redactor // for what is shown to people
 
 	strayWait time.Duration // strayWait, shorter in tests
 
@@ -62,6 +65,9 @@ type Engine struct {
 
 	sends chan []dispatch // ids on their way to the broker
 	wake  chan struct{}   // something is scheduled earlier than known
+	news  chan struct{}   // somebody paused or resumed a queue
+
+	pausing sync.Mutex // held while the pauses are read
 
 	// mu guards what follows. It is held for map accesses only.
 	mu    sync.Mutex
@@ -79,11 +85,11 @@ type lifetime struct {
 	writing   context.Context // ends when ends of runs may no longer be written
 	giveUp    context.CancelFunc
 	quit      context.CancelFunc // ends the loops
-	loops     sync.WaitGroup     // dispatcher, due, sweeper, heartbeat
+	loops     sync.WaitGroup     // dispatcher, due, sweeper, heartbeat, pauses
 	feeders   sync.WaitGroup     // fetching and claiming
 	workers   sync.WaitGroup
 	completer sync.WaitGroup
-	cancelSub func()
+	unsub     []func() // ends the subscriptions
 }
 
 const (
@@ -140,7 +146,13 @@ func New(o Options) (*Engine, error) {
 		queues:    map[string]*queue{},
 		sends:     make(chan []dispatch, 1024),
 		wake:      make(chan struct{}, 1),
+		news:      make(chan struct{}, 1),
+		redact:    telemetry.NewRedactor(),
 		held:      map[ID]*Job{},
+	}
+	var err error
+	if e.host, err = os.Hostname(); err != nil {
+		e.host = "unknown"
 	}
 	for name, concurrency := range o.Queues {
 		if concurrency <= 0 {
@@ -148,7 +160,6 @@ func New(o Options) (*Engine, error) {
 		}
 		e.queues[name] = newQueue(e, name, concurrency)
 	}
-	var err error
 	if e.metrics, err = newMetrics(e, o.Metrics); err != nil {
 		return nil, err
 	}
@@ -180,6 +191,9 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	if err := e.takeOverDead(ctx, s, e.sole, false); err != nil {
 		return fmt.Errorf("jobs: take over: %w", err)
 	}
+	if err := e.readPauses(ctx); err != nil {
+		return fmt.Errorf("jobs: read which queues are paused: %w", err)
+	}
 	var feeding, looping context.Context
 	feeding, s.stop = context.WithCancel(context.Background())
 	looping, s.quit = context.WithCancel(context.Background())
@@ -195,7 +209,7 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 			return fmt.Errorf("jobs: queue %s: %w", q.name, err)
 		}
 	}
-	if s.cancelSub, err = e.broker.Subscribe(cancelSubject, e.onCancel); err != nil {
+	if err := e.subscribe(s); err != nil {
 		return fmt.Errorf("jobs: %w", err)
 	}
 	e.forgetSends()
@@ -208,7 +222,28 @@ func (e *Engine) Start(ctx context.Context) (err error) {
 	s.loops.Go(func() { e.dueLoop(looping) })
 	s.loops.Go(func() { e.sweepLoop(looping) })
 	s.loops.Go(func() { e.beatLoop(looping, s) })
+	s.loops.Go(func() { e.pauseLoop(looping) })
 	return nil
+}
+
+// subscribe listens to what is said to every node. When one subscription
+// fails, none stays.
+func (e *Engine) subscribe(s *lifetime) error {
+	for subject, handle := range map[string]func(string, []byte){cancelSubject: e.onCancel, pauseSubject: e.onPause} {
+		cancel, err := e.broker.Subscribe(subject, handle)
+		if err != nil {
+			s.unsubscribe()
+			return err
+		}
+		s.unsub = append(s.unsub, cancel)
+	}
+	return nil
+}
+
+func (s *lifetime) unsubscribe() {
+	for _, cancel := range s.unsub {
+		cancel()
+	}
 }
 
 // forgetSends drops the ids that were enqueued while nothing dispatched: the
@@ -263,7 +298,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		close(s.done)
 		s.completer.Wait()
 	}
-	s.cancelSub()
+	s.unsubscribe()
 	s.quit()
 	s.loops.Wait()
 
@@ -304,11 +339,7 @@ func (e *Engine) waitForWorkers(ctx context.Context, s *lifetime) int {
 
 // beat says that this process lives.
 func (e *Engine) beat(ctx context.Context, s *lifetime) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
 	return e.sql.Beat(ctx, jobsdb.BeatParams{
-		ID: s.instance, Host: host, Pid: int32(e.self.pid), Place: e.self.place, Born: e.self.born,
+		ID: s.instance, Host: e.host, Pid: int32(e.self.pid), Place: e.self.place, Born: e.self.born,
 	})
 }

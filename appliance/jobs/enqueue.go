@@ -12,6 +12,7 @@ import (
 
 	"selflink/appliance/database"
 	"selflink/appliance/jobs/jobsdb"
+	"selflink/appliance/telemetry"
 )
 
 var _ Enqueuer = (*Engine)(nil)
@@ -19,6 +20,9 @@ var _ Enqueuer = (*Engine)(nil)
 // uniqueTries bounds the race between an insert that meets a rival and the
 // rival's end.
 const uniqueTries = 5
+
+// requestMost is how much of a request's id is kept, in bytes.
+const requestMost = 200
 
 // dispatch is a job's id on its way to a queue.
 type dispatch struct {
@@ -57,7 +61,7 @@ func (e *Engine) Enqueue(ctx context.Context, tx database.Tx, args Args, opts En
 	}
 	params := jobsdb.InsertParams{
 		ID: id, Kind: args.Kind(), Queue: k.policy.Queue, State: string(Queued), Priority: int16(k.policy.level()),
-		Args: encoded, RetainSeconds: k.policy.Retain.Seconds(),
+		Args: encoded, RetainSeconds: k.policy.Retain.Seconds(), RequestID: causeOf(ctx),
 	}
 	if opts.RunAt.After(time.Now()) {
 		params.State, params.RunAt = string(Scheduled), &opts.RunAt
@@ -86,6 +90,11 @@ func (e *Engine) Enqueue(ctx context.Context, tx database.Tx, args Args, opts En
 	return ID{}, fmt.Errorf("jobs: %s with its unique key keeps ending while it is added", args.Kind())
 }
 
+// causeOf is the id of the request that ctx belongs to; nil: none.
+func causeOf(ctx context.Context) *string {
+	return optional(short(telemetry.RequestID(ctx), requestMost))
+}
+
 func (e *Engine) afterCommit(tx database.Tx, p jobsdb.InsertParams) {
 	if p.State == string(Scheduled) {
 		tx.AfterCommit(e.wakeDue)
@@ -108,7 +117,7 @@ func (e *Engine) EnqueueMany(ctx context.Context, tx database.Tx, args []Args) (
 	}
 	params := jobsdb.InsertManyParams{
 		Kind: args[0].Kind(), Queue: k.policy.Queue, Priority: int16(k.policy.level()), RetainSeconds: k.policy.Retain.Seconds(),
-		Ids: make([]uuid.UUID, len(args)), Args: make([]json.RawMessage, len(args)),
+		RequestID: causeOf(ctx), Ids: make([]uuid.UUID, len(args)), Args: make([]json.RawMessage, len(args)),
 	}
 	sends := make([]dispatch, len(args))
 	for i, a := range args {

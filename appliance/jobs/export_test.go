@@ -29,3 +29,12 @@ func ParseStat(line string) (int64, error) { return parseStat(line) }
 
 // SetStrayWait makes an engine that is not started hand strays back sooner.
 func SetStrayWait(e *Engine, d time.Duration) { e.strayWait = d }
+
+// Normal is what an error has in common with others of its sort.
+func Normal(text string) string { return normal(text) }
+
+// ParseCursor is for its fuzz target.
+func ParseCursor(text string) (ID, error) { return parseCursor(text) }
+
+// CursorOf makes a cursor.
+func CursorOf(id ID) string { return cursorOf(id) }

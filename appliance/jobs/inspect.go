@@ -21,9 +21,6 @@ const (
 	// waitRecheck is how often Wait reads the row although no news came: the
 	// news is best effort.
 	waitRecheck = 2 * time.Second
-
-	// listMost bounds a page of List.
-	listMost = 500
 )
 
 // Errors of looking at jobs and acting on them. They come wrapped in what was
@@ -50,46 +47,13 @@ type Info struct {
 	Result     json.RawMessage `json:"result,omitempty"`
 	Failures   []Failure       `json:"failures"`
 	Unique     string          `json:"unique_key,omitempty"`
-	Instance   *uuid.UUID      `json:"instance,omitempty"` // of the process that runs it
+	RequestID  string          `json:"request_id,omitempty"` // of the request that caused it
+	Instance   *uuid.UUID      `json:"instance,omitempty"`   // of the process that runs it
+	Node       string          `json:"node,omitempty"`       // host of its last run
 	CreatedAt  time.Time       `json:"created_at"`
 	RunAt      time.Time       `json:"run_at"`
 	StartedAt  *time.Time      `json:"started_at,omitempty"`
 	FinishedAt *time.Time      `json:"finished_at,omitempty"`
-}
-
-// Filter narrows a list; empty fields do not.
-type Filter struct {
-	State  State
-	Kind   string
-	Queue  string
-	Before ID  // lists jobs older than this one
-	Most   int // at most that many (50), up to 500
-}
-
-// List returns jobs, the newest first.
-func (e *Engine) List(ctx context.Context, f Filter) ([]Info, error) {
-	if f.Most <= 0 {
-		f.Most = 50
-	}
-	most := int32(min(f.Most, listMost))
-	var before *uuid.UUID
-	if f.Before != (ID{}) {
-		before = &f.Before
-	}
-	if f.State == Dead && f.Kind == "" && f.Queue == "" {
-		rows, err := e.sql.ListDead(ctx, jobsdb.ListDeadParams{Before: before, Most: most})
-		if err != nil {
-			return nil, fmt.Errorf("jobs: list dead: %w", err)
-		}
-		return infos(rows, func(r jobsdb.ListDeadRow) jobsdb.ShowRow { return jobsdb.ShowRow(r) })
-	}
-	rows, err := e.sql.List(ctx, jobsdb.ListParams{
-		Before: before, State: optional(string(f.State)), Kind: optional(f.Kind), Queue: optional(f.Queue), Most: most,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("jobs: list: %w", err)
-	}
-	return infos(rows, func(r jobsdb.ListRow) jobsdb.ShowRow { return jobsdb.ShowRow(r) })
 }
 
 func optional(text string) *string {
@@ -99,16 +63,11 @@ func optional(text string) *string {
 	return &text
 }
 
-func infos[R any](rows []R, show func(R) jobsdb.ShowRow) ([]Info, error) {
-	list := make([]Info, 0, len(rows))
-	for _, row := range rows {
-		info, err := infoOf(show(row))
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, info)
+func given(text *string) string {
+	if text == nil {
+		return ""
 	}
-	return list, nil
+	return *text
 }
 
 func infoOf(r jobsdb.ShowRow) (Info, error) {
@@ -117,9 +76,7 @@ func infoOf(r jobsdb.ShowRow) (Info, error) {
 		Args: r.Args, Result: r.Result, Instance: r.ClaimedBy,
 		CreatedAt: r.CreatedAt, RunAt: r.RunAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
 	}
-	if r.UniqueKey != nil {
-		info.Unique = *r.UniqueKey
-	}
+	info.Unique, info.RequestID, info.Node = given(r.UniqueKey), given(r.RequestID), given(r.Node)
 	if err := json.Unmarshal(r.Failures, &info.Failures); err != nil {
 		return Info{}, fmt.Errorf("jobs: decode the failures of %s: %w", r.ID, err)
 	}
@@ -197,13 +154,21 @@ func (e *Engine) Cancel(ctx context.Context, id ID) error {
 		e.announce(id, Cancelled)
 	case elsewhere != nil:
 		e.send(elsewhere)
-	case e.broker != nil:
-		// Whoever misses this finds the request with the next heartbeat.
-		if err := e.broker.Publish(cancelSubject, id[:]); err != nil {
-			e.log.Warn("tell the running job", "job_id", id, "error", err)
-		}
+	default:
+		e.tellCancel(id)
 	}
 	return nil
+}
+
+// tellCancel makes a running job stop, on whichever node. Whoever misses this
+// finds the request with the next heartbeat.
+func (e *Engine) tellCancel(id ID) {
+	if e.broker == nil {
+		return
+	}
+	if err := e.broker.Publish(cancelSubject, id[:]); err != nil {
+		e.log.Warn("tell the running job", "job_id", id, "error", err)
+	}
 }
 
 // whyNot explains why an action found no row.

@@ -143,6 +143,7 @@ type Job struct {
 	crashes   int
 	cancelled bool // somebody asked for it before this claim
 	runAt     time.Time
+	began     time.Time // of the run; zero: it was ended without one
 	complete  atomic.Bool
 
 	// Guarded by the engine's mu.

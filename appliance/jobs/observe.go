@@ -25,6 +25,9 @@ type QueueInfo struct {
 	OldestAge   time.Duration `json:"oldest_age_ns"`       // of what waits on any node; 0: nothing waits
 	LastFetch   time.Time     `json:"last_fetch,omitzero"` // of an id from the stream
 	LastClaim   time.Time     `json:"last_claim,omitzero"` // of rows, whose ids are then acknowledged
+	Paused      bool          `json:"paused"`              // as far as this process has heard
+
+	resumed time.Time // since when it is no longer paused
 }
 
 // Queues tells how the queues of this process are doing, by name.
@@ -48,6 +51,7 @@ func (e *Engine) inspect(ctx context.Context, names ...string) ([]QueueInfo, err
 		list[i] = QueueInfo{
 			Name: name, Concurrency: q.concurrency, InFlight: int(q.inFlight.Load()), OldestAge: ages[name],
 			LastFetch: moment(&q.lastFetch), LastClaim: moment(&q.lastClaim),
+			Paused: q.paused.Load(), resumed: moment(&q.resumedAt),
 		}
 	}
 	return list, nil

@@ -1,11 +1,11 @@
 -- name: Insert :execrows
-INSERT INTO jobs (id, kind, queue, state, priority, args, unique_key, retain, run_at)
-VALUES (@id, @kind, @queue, @state, @priority, @args, @unique_key, make_interval(secs => @retain_seconds::float8), COALESCE(sqlc.narg(run_at)::timestamptz, now()))
+INSERT INTO jobs (id, kind, queue, state, priority, args, unique_key, retain, request_id, run_at)
+VALUES (@id, @kind, @queue, @state, @priority, @args, @unique_key, make_interval(secs => @retain_seconds::float8), @request_id, COALESCE(sqlc.narg(run_at)::timestamptz, now()))
 ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING;
 
 -- name: InsertMany :exec
-INSERT INTO jobs (id, kind, queue, state, priority, args, retain, run_at)
-SELECT unnest(@ids::uuid[]), @kind, @queue, 'queued', @priority, unnest(@args::jsonb[]), make_interval(secs => @retain_seconds::float8), now();
+INSERT INTO jobs (id, kind, queue, state, priority, args, retain, request_id, run_at)
+SELECT unnest(@ids::uuid[]), @kind, @queue, 'queued', @priority, unnest(@args::jsonb[]), make_interval(secs => @retain_seconds::float8), sqlc.narg(request_id)::text, now();
 
 -- name: FindUnique :one
 SELECT id FROM jobs WHERE kind = @kind AND unique_key = @unique_key::text AND finished_at IS NULL;
@@ -18,7 +18,7 @@ WITH relaxed AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS setting
 )
 UPDATE jobs
-SET state = 'running', run = run + 1, attempt = attempt + 1, claimed_by = @instance, started_at = clock_timestamp()
+SET state = 'running', run = run + 1, attempt = attempt + 1, claimed_by = @instance, node = @node::text, started_at = clock_timestamp()
 FROM relaxed
 WHERE id = ANY(@ids::uuid[]) AND state = 'queued' AND relaxed.setting = 'off'
 RETURNING id, kind, run, attempt, crashes, cancel_requested, args, run_at;
@@ -109,7 +109,8 @@ FROM job_instances WHERE id <> @self;
 -- not do so for ever.
 UPDATE jobs
 SET state = 'queued', claimed_by = NULL, run_at = now(), attempt = attempt - 1, crashes = crashes + 1,
-    failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended'))
+    failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended',
+        'duration_ms', (extract(epoch FROM now() - started_at) * 1000)::bigint))
 WHERE id IN (
     SELECT o.id FROM jobs AS o
     WHERE o.state = 'running' AND o.claimed_by <> @self
@@ -146,26 +147,15 @@ WHERE id = @id AND state IN ('dead', 'cancelled', 'retrying', 'scheduled')
 RETURNING queue, priority, run;
 
 -- name: Show :one
-SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, last_error, unique_key, request_id, claimed_by, node, cancel_requested, created_at, run_at, started_at, finished_at
 FROM jobs WHERE id = @id;
+
+-- name: ByRequest :many
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, last_error, unique_key, request_id, claimed_by, node, cancel_requested, created_at, run_at, started_at, finished_at
+FROM jobs WHERE request_id = @request_id::text ORDER BY id LIMIT @most;
 
 -- name: State :one
 SELECT state FROM jobs WHERE id = @id;
-
--- name: List :many
-SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
-FROM jobs
-WHERE (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)::uuid)
-  AND (sqlc.narg(state)::text IS NULL OR state = sqlc.narg(state)::text)
-  AND (sqlc.narg(kind)::text IS NULL OR kind = sqlc.narg(kind)::text)
-  AND (sqlc.narg(queue)::text IS NULL OR queue = sqlc.narg(queue)::text)
-ORDER BY id DESC LIMIT @most;
-
--- name: ListDead :many
-SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
-FROM jobs
-WHERE state = 'dead' AND (sqlc.narg(before)::uuid IS NULL OR id < sqlc.narg(before)::uuid)
-ORDER BY id DESC LIMIT @most;
 
 -- name: Counts :many
 SELECT queue, kind, state, count(*) AS jobs
@@ -183,3 +173,114 @@ DELETE FROM jobs WHERE id IN (
     WHERE p.finished_at IS NOT NULL AND p.finished_at < now() - p.retain
     ORDER BY p.finished_at LIMIT @most FOR UPDATE SKIP LOCKED
 );
+
+-- name: Pauses :many
+SELECT queue, paused_by, paused_at FROM job_pauses ORDER BY queue;
+
+-- name: PauseQueue :exec
+-- Who paused it first stays the one who did.
+INSERT INTO job_pauses (queue, paused_by) VALUES (@queue, @paused_by) ON CONFLICT (queue) DO NOTHING;
+
+-- name: ResumeQueue :execrows
+DELETE FROM job_pauses WHERE queue = @queue;
+
+-- name: AskedToEnd :many
+-- Jobs of a paused queue that a process without their handler cancelled.
+SELECT id FROM jobs WHERE queue = @queue AND state = 'queued' AND cancel_requested ORDER BY id LIMIT @most;
+
+-- name: CountWaiting :many
+-- Up to most of each queue. The queues are found by jumps in their index, so
+-- that one without workers here is seen too.
+WITH RECURSIVE names AS (
+    (SELECT queue FROM jobs WHERE state = 'queued' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM jobs AS j WHERE j.state = 'queued' AND j.queue > names.queue ORDER BY j.queue LIMIT 1)
+    FROM names WHERE names.queue IS NOT NULL
+)
+SELECT n.queue::text AS queue, w.kind::text AS kind, count(*) AS jobs
+FROM names AS n
+CROSS JOIN LATERAL (
+    SELECT kind FROM jobs WHERE jobs.queue = n.queue AND state = 'queued' LIMIT @most
+) AS w
+WHERE n.queue IS NOT NULL
+GROUP BY n.queue, w.kind;
+
+-- name: CountUnfinished :many
+-- Up to most of each state. Every part reads the index of its state alone.
+SELECT queue, kind, state, count(*) AS jobs FROM (
+    (SELECT queue, kind, state FROM jobs WHERE state = 'running' LIMIT @most)
+    UNION ALL
+    (SELECT queue, kind, state FROM jobs WHERE state IN ('scheduled', 'retrying') LIMIT @most)
+    UNION ALL
+    (SELECT queue, kind, state FROM jobs WHERE state = 'dead' LIMIT @most)
+    UNION ALL
+    (SELECT queue, kind, state FROM jobs WHERE state = 'cancelled' LIMIT @most)
+) AS j
+GROUP BY queue, kind, state;
+
+-- name: CountFinished :one
+-- All that have ended in whatever way: their index alone answers that.
+SELECT count(*) FROM (SELECT 1 FROM jobs WHERE finished_at IS NOT NULL LIMIT @most) AS j;
+
+-- name: RecentlyFinished :many
+-- The last finished jobs of a minute, most of them at most, and how far back
+-- they reach.
+SELECT queue, kind, state, count(*) AS jobs, (extract(epoch FROM now() - min(finished_at)))::float8 AS seconds
+FROM (
+    SELECT queue, kind, state, finished_at FROM jobs
+    WHERE finished_at IS NOT NULL AND finished_at > now() - interval '1 minute'
+    ORDER BY finished_at DESC LIMIT @most
+) AS j
+GROUP BY queue, kind, state;
+
+-- name: DeadErrors :many
+-- The first words of the last error of the newest dead jobs.
+SELECT id, kind, finished_at, left(COALESCE(last_error, ''), @length::int)::text AS error
+FROM jobs WHERE state = 'dead' ORDER BY id DESC LIMIT @most;
+
+-- name: Delete :execrows
+DELETE FROM jobs WHERE id = @id AND state IN ('succeeded', 'dead', 'cancelled');
+
+-- name: DeleteMany :execrows
+DELETE FROM jobs WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY(@ids::uuid[]) AND d.state IN ('succeeded', 'dead', 'cancelled')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+);
+
+-- name: RetryMany :many
+UPDATE jobs
+SET state = 'queued', attempt = 0, crashes = 0, run_at = now(), finished_at = NULL, cancel_requested = false, result = NULL
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY(@ids::uuid[]) AND d.state IN ('dead', 'cancelled', 'retrying', 'scheduled')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id, queue, priority, run;
+
+-- name: CancelWaitingMany :many
+UPDATE jobs SET state = 'cancelled', finished_at = now()
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY(@ids::uuid[]) AND d.state IN ('queued', 'scheduled', 'retrying')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id;
+
+-- name: RequestEndMany :many
+UPDATE jobs SET cancel_requested = true, state = 'queued', run_at = now()
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY(@ids::uuid[]) AND d.state IN ('queued', 'scheduled', 'retrying')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id, queue, priority, run;
+
+-- name: RequestCancelMany :many
+UPDATE jobs SET cancel_requested = true
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY(@ids::uuid[]) AND d.state = 'running'
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id;

@@ -66,16 +66,23 @@ type queue struct {
 	ids       [levels]chan ticket
 	ready     chan *Job
 	freed     chan struct{} // something of inFlight has ended
+	asked     chan []ticket // to be ended although the queue is paused
+	resumed   chan struct{} // the pause is over
 
 	inFlight  atomic.Int64 // claimed and not ended
 	meanRun   atomic.Int64 // of recent runs, in nanoseconds
 	running   atomic.Bool  // between Start and Stop
+	paused    atomic.Bool  // nothing is claimed
+	resumedAt atomic.Int64 // unix nanoseconds; 0: not paused since the process began
 	lastFetch atomic.Int64 // unix nanoseconds
 	lastClaim atomic.Int64
 }
 
 func newQueue(e *Engine, name string, concurrency int) *queue {
-	q := &queue{engine: e, name: name, concurrency: concurrency, freed: make(chan struct{}, 1)}
+	q := &queue{
+		engine: e, name: name, concurrency: concurrency,
+		freed: make(chan struct{}, 1), asked: make(chan []ticket, 1), resumed: make(chan struct{}, 1),
+	}
 	q.meanRun.Store(int64(time.Second)) // unknown work is taken for long
 	return q
 }
@@ -163,7 +170,7 @@ func (q *queue) refuse() {
 // claimLoop turns ids into running jobs, as many at once as there is room for.
 func (q *queue) claimLoop(ctx context.Context, s *lifetime) {
 	tickets := make([]ticket, 0, claimMost)
-	for ctx.Err() == nil {
+	for q.rest(ctx, s) {
 		room := q.room()
 		if room <= 0 {
 			select {
@@ -175,6 +182,12 @@ func (q *queue) claimLoop(ctx context.Context, s *lifetime) {
 		tickets = q.collect(ctx, tickets[:0], min(room, claimMost))
 		if len(tickets) == 0 {
 			continue
+		}
+		if !q.rest(ctx, s) {
+			for _, t := range tickets {
+				t.nak()
+			}
+			return
 		}
 		q.claim(ctx, s, tickets)
 	}
@@ -249,7 +262,7 @@ func (q *queue) claim(ctx context.Context, s *lifetime, tickets []ticket) {
 			}
 		}
 		unsure = true
-		more, err := e.sql.Claim(ctx, jobsdb.ClaimParams{Instance: &s.instance, Ids: ids})
+		more, err := e.sql.Claim(ctx, jobsdb.ClaimParams{Instance: &s.instance, Node: e.host, Ids: ids})
 		rows = append(rows, more...)
 		return err
 	})
@@ -283,7 +296,7 @@ func (q *queue) claim(ctx context.Context, s *lifetime, tickets []ticket) {
 // did. If this process dies before the claim, the row still waits and the
 // sweeper finds it, as with any lost id.
 func (q *queue) offer(id ID, level int) bool {
-	if !q.running.Load() || q.inFlight.Load() >= int64(q.concurrency) {
+	if !q.running.Load() || q.paused.Load() || q.inFlight.Load() >= int64(q.concurrency) {
 		return false
 	}
 	select {

@@ -47,6 +47,7 @@ func (e *Engine) execute(s *lifetime, q *queue, job *Job) {
 	e.metrics.started(q.name, begin.Sub(job.runAt))
 	err := job.verdict()
 	if err == nil {
+		job.began = begin
 		err = e.work(s.aborted, job)
 	}
 	took := time.Since(begin)
@@ -144,10 +145,18 @@ type failure struct {
 	Attempt int       `json:"attempt"`
 	At      time.Time `json:"at"`
 	Error   string    `json:"error"`
+	// DurationMS is how long the attempt ran, in milliseconds; nil for one
+	// that was ended before it began, and for those of older versions.
+	DurationMS *int64 `json:"duration_ms,omitempty"`
 }
 
 func (j *Job) failure(cause error) json.RawMessage {
-	encoded, err := json.Marshal([]failure{{Attempt: j.Attempt, At: time.Now().UTC(), Error: keepable(cause.Error())}})
+	f := failure{Attempt: j.Attempt, At: time.Now().UTC(), Error: keepable(cause.Error())}
+	if !j.began.IsZero() {
+		took := f.At.Sub(j.began).Milliseconds()
+		f.DurationMS = &took
+	}
+	encoded, err := json.Marshal([]failure{f})
 	if err != nil {
 		return json.RawMessage(`[]`)
 	}
@@ -156,13 +165,16 @@ func (j *Job) failure(cause error) json.RawMessage {
 
 // keepable bounds a text and removes what Postgres does not store: other
 // people's servers write error texts too.
-func keepable(text string) string {
-	short := text[:min(len(text), maxError)]
-	if len(short) < len(text) {
-		for len(short) > 0 && !utf8.RuneStart(text[len(short)]) {
-			short = short[:len(short)-1]
+func keepable(text string) string { return short(text, maxError) }
+
+// short is keepable with another bound, in bytes.
+func short(text string, most int) string {
+	kept := text[:min(len(text), most)]
+	if len(kept) < len(text) {
+		for len(kept) > 0 && !utf8.RuneStart(text[len(kept)]) {
+			kept = kept[:len(kept)-1]
 		}
-		short += " …"
+		kept += " …"
 	}
-	return strings.ReplaceAll(strings.ToValidUTF8(short, "\uFFFD"), "\x00", "\uFFFD")
+	return strings.ReplaceAll(strings.ToValidUTF8(kept, "\uFFFD"), "\x00", "\uFFFD")
 }

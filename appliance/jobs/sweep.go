@@ -62,6 +62,9 @@ func (e *Engine) publish(ids []dispatch, named bool) {
 	options := make([]jetstream.PublishOpt, 1, 2)
 	options[0] = jetstream.WithStallWait(stallWait)
 	for _, d := range ids {
+		if q := e.queues[d.queue]; q != nil && q.paused.Load() {
+			continue // it must not fill the stream that others need; the sweeper brings it later
+		}
 		text, err := d.id.MarshalText()
 		if err != nil {
 			continue
@@ -159,6 +162,8 @@ func (e *Engine) sweepLoop(ctx context.Context) {
 		}
 		for _, q := range e.queues {
 			switch {
+			case q.paused.Load():
+				e.endAsked(ctx, q)
 			case e.drained(ctx, q):
 				e.sweepQueue(ctx, q, grace, true)
 			case anyway:

@@ -30,6 +30,13 @@ func (s *Scheduler) registerChecks(r *health.Registry) {
 		DependsOn: []string{database.CheckPostgres, database.CheckPooled},
 		Run:       s.checkMissed,
 	})
+	r.Add(health.Check{
+		Code: "schedule.paused", Title: "A schedule is paused", Severity: health.Low, Every: 15 * time.Second,
+		Impact:    "What it does is not done until somebody resumes it.",
+		Remedy:    "Resume it in the dashboard when the reason is gone.",
+		DependsOn: []string{database.CheckPostgres, database.CheckPooled},
+		Run:       s.checkPaused,
+	})
 }
 
 // checkFailed asks how the last firing of each schedule here went.
@@ -45,21 +52,42 @@ func (s *Scheduler) checkFailed(context.Context) error {
 	return errors.Join(failed...)
 }
 
+// checkPaused names the paused schedules and who paused them.
+func (s *Scheduler) checkPaused(ctx context.Context) error {
+	rows, err := s.sql.Paused(ctx, s.names())
+	if err != nil {
+		return fmt.Errorf("schedule: read which are paused: %w", err)
+	}
+	var texts []error
+	for _, row := range rows {
+		if row.PausedBy != nil && row.PausedAt != nil {
+			texts = append(texts, fmt.Errorf("%s is paused by %s since %s", row.Name, *row.PausedBy, row.PausedAt.UTC().Format(time.RFC3339)))
+		}
+	}
+	return errors.Join(texts...)
+}
+
+func (s *Scheduler) names() []string {
+	entries := s.all()
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name
+	}
+	return names
+}
+
 // checkMissed looks for schedules whose last firing nobody did, and for
 // planned ones that the clock forgot.
 func (s *Scheduler) checkMissed(ctx context.Context) error {
-	entries := s.all()
-	names := make([]string, len(entries))
 	var missed []error
-	for i, e := range entries {
-		names[i] = e.Name
+	for _, e := range s.all() {
 		e.mu.Lock()
 		if !e.planned.IsZero() && time.Since(e.planned) > overdue {
 			missed = append(missed, fmt.Errorf("%s should have fired at %s", e.Name, e.planned.Format(time.RFC3339)))
 		}
 		e.mu.Unlock()
 	}
-	rows, err := s.sql.LastMissed(ctx, names)
+	rows, err := s.sql.LastMissed(ctx, s.names())
 	if err != nil {
 		return fmt.Errorf("schedule: look for missed firings: %w", err)
 	}

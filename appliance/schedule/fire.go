@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/robfig/cron/v3"
 
 	"selflink/appliance/database"
@@ -56,6 +58,15 @@ func (s *Scheduler) resume(ctx context.Context, e *entry, now time.Time) error {
 // the same rows.
 func (s *Scheduler) miss(ctx context.Context, e *entry, first, last time.Time) error {
 	missed := missedBetween(e.times, first, last)
+	if len(missed) > 0 {
+		paused, err := s.sql.PausedAt(ctx, e.Name)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("ask whether it is paused: %w", err)
+		}
+		if paused != nil { // from then on it was not to fire
+			missed = slices.DeleteFunc(missed, func(at time.Time) bool { return !at.Before(*paused) })
+		}
+	}
 	for i, at := range missed {
 		if e.CatchUp && i == len(missed)-1 {
 			s.launch(e, at)
@@ -134,16 +145,21 @@ func (s *Scheduler) launch(e *entry, at time.Time) {
 	})
 }
 
-// fire claims the firing and does its work; nil when another process has it.
+// note remembers how a firing here went, for the health check. That it was
+// interrupted says nothing of the schedule.
+func (e *entry) note(err error) {
+	if errors.Is(err, errStopping) {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.failed = err
+}
+
+// fire claims the firing and does its work; nil when another process has
+// it or the schedule is paused.
 func (s *Scheduler) fire(ctx context.Context, e *entry, at time.Time) (err error) {
-	defer func() {
-		if errors.Is(err, errStopping) {
-			return
-		}
-		e.mu.Lock()
-		e.failed = err
-		e.mu.Unlock()
-	}()
+	defer func() { e.note(err) }()
 	mine, err := s.claim(ctx, e, at)
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
@@ -151,6 +167,12 @@ func (s *Scheduler) fire(ctx context.Context, e *entry, at time.Time) (err error
 	if !mine || e.Job != nil {
 		return nil
 	}
+	return s.carryOut(ctx, e, at)
+}
+
+// carryOut does the work of a firing that is this process's and writes down
+// how it went.
+func (s *Scheduler) carryOut(ctx context.Context, e *entry, at time.Time) error {
 	failed := s.call(ctx, e)
 	finish := scheduledb.FinishParams{Schedule: e.Name, FireAt: at, Outcome: "succeeded"}
 	if failed != nil {
@@ -195,19 +217,24 @@ func (s *Scheduler) claimOnce(ctx context.Context, e *entry, at time.Time) (mine
 		if _, err := sql.Abandoned(ctx, scheduledb.AbandonedParams{Schedule: e.Name, Seconds: (e.Timeout + late).Seconds()}); err != nil {
 			return err
 		}
-		rows, err := sql.Claim(ctx, scheduledb.ClaimParams{Schedule: e.Name, FireAt: at, Host: s.host})
-		if err != nil {
-			return err
-		}
-		if mine = rows == 1; !mine || e.Job == nil {
-			return nil
-		}
-		if _, err := s.jobs.Enqueue(ctx, tx, e.Job, jobs.EnqueueOptions{}); err != nil {
-			return err
-		}
-		return sql.Finish(ctx, scheduledb.FinishParams{Schedule: e.Name, FireAt: at, Outcome: "succeeded"})
+		mine, err = s.take(ctx, tx, e, at, false)
+		return err
 	})
 	return mine && err == nil, err
+}
+
+// take inserts the firing's row in tx and enqueues its job, if it has one. It
+// reports whether the firing is this process's.
+func (s *Scheduler) take(ctx context.Context, tx database.Tx, e *entry, at time.Time, byHand bool) (mine bool, err error) {
+	sql := scheduledb.New(tx)
+	rows, err := sql.Claim(ctx, scheduledb.ClaimParams{Schedule: e.Name, FireAt: at, Host: s.host, ByHand: byHand})
+	if err != nil || rows == 0 || e.Job == nil {
+		return err == nil && rows == 1, err
+	}
+	if _, err := s.jobs.Enqueue(ctx, tx, e.Job, jobs.EnqueueOptions{}); err != nil {
+		return false, err
+	}
+	return true, sql.Finish(ctx, scheduledb.FinishParams{Schedule: e.Name, FireAt: at, Outcome: "succeeded"})
 }
 
 // call runs the entry's work. A panic in it is an error like others.
@@ -230,9 +257,12 @@ func (s *Scheduler) call(ctx context.Context, e *entry) (err error) {
 }
 
 // keepable bounds a text and removes what Postgres does not store.
-func keepable(text string) string {
-	if len(text) > maxError {
-		text = text[:maxError] + " …"
+func keepable(text string) string { return short(text, maxError) }
+
+// short is keepable with another bound, in bytes.
+func short(text string, most int) string {
+	if len(text) > most {
+		text = text[:most] + " …"
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }

@@ -215,15 +215,6 @@ var errStopping = errors.New("the appliance stopped while it ran")
 // ErrNotFound means that there is no schedule of that name.
 var ErrNotFound = errors.New("schedule: no such schedule")
 
-// RunNow fires a schedule outside its times and waits for it.
-func (s *Scheduler) RunNow(ctx context.Context, name string) error {
-	e := s.find(name)
-	if e == nil {
-		return fmt.Errorf("%w: %s", ErrNotFound, name)
-	}
-	return s.fire(ctx, e, time.Now().UTC().Truncate(time.Microsecond))
-}
-
 func (s *Scheduler) find(name string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -86,6 +86,7 @@ type fakeLedger struct {
 	calls        []string
 	list         []jobs.Info
 	filter       jobs.Filter
+	groups       []jobs.ErrorGroup
 	failing      map[jobs.ID]error
 	from, to     int64
 	closed       bool
@@ -124,6 +125,23 @@ func (l *fakeLedger) Retry(_ context.Context, id jobs.ID) error {
 func (l *fakeLedger) Cancel(_ context.Context, id jobs.ID) error {
 	l.calls = append(l.calls, "cancel "+id.String())
 	return l.failing[id]
+}
+
+func (l *fakeLedger) Delete(_ context.Context, id jobs.ID) error {
+	l.calls = append(l.calls, "delete "+id.String())
+	return l.failing[id]
+}
+
+func (l *fakeLedger) ErrorGroups(context.Context) ([]jobs.ErrorGroup, error) { return l.groups, l.err }
+
+func (l *fakeLedger) PauseQueue(_ context.Context, name, by string) error {
+	l.calls = append(l.calls, "pause "+name+"|"+by)
+	return l.err
+}
+
+func (l *fakeLedger) ResumeQueue(_ context.Context, name string) error {
+	l.calls = append(l.calls, "resume "+name)
+	return l.err
 }
 
 func (l *fakeLedger) CreateAdmin(_ context.Context, email, password, name string) (int64, error) {

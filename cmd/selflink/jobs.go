@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -22,12 +21,16 @@ func jobsVerb(ctx context.Context, p *program, args []string) error {
 		{"show", "show one job with its failures and its result", jobsShow},
 		{"retry", "run dead, cancelled or waiting jobs now", jobsRetry},
 		{"cancel", "end waiting jobs, stop running ones", jobsCancel},
+		{"delete", "forget jobs that have ended", jobsDelete},
+		{"errors", "what dead jobs died of", jobsErrors},
+		{"pause", "let the jobs of a queue wait", jobsPause},
+		{"resume", "let a paused queue go on", jobsResume},
 	})
 }
 
 func states() []string {
 	var out []string
-	for _, s := range []jobs.State{jobs.Queued, jobs.Scheduled, jobs.Retrying, jobs.Running, jobs.Succeeded, jobs.Dead, jobs.Cancelled} {
+	for _, s := range jobs.States() {
 		out = append(out, string(s))
 	}
 	return out
@@ -45,6 +48,9 @@ func jobsList(ctx context.Context, p *program, args []string) error {
 	})
 	o.set.StringVar(&f.Kind, "kind", "", "only jobs of this `kind`")
 	o.set.StringVar(&f.Queue, "queue", "", "only jobs of this `queue`")
+	o.set.StringVar(&f.Error, "error", "", "only jobs whose last error contains this `text`")
+	o.set.Func("since", "only jobs created since then: a `time` as 2026-01-31T12:00:00Z, or how long ago, as 90m", timeOrAgo(&f.Since))
+	o.set.Func("until", "only jobs created before that `time`", timeOrAgo(&f.Until))
 	o.set.Func("before", "only jobs older than the one with this `id`", func(text string) error {
 		id, err := uuid.Parse(text)
 		f.Before = id
@@ -121,6 +127,7 @@ func printJob(w io.Writer, j jobs.Info) {
 	row("State", string(j.State))
 	row("Attempt", fmt.Sprint(j.Attempt))
 	row("Unique", j.Unique)
+	row("Request", j.RequestID)
 	row("Created", moment(j.CreatedAt))
 	row("Due", moment(j.RunAt))
 	if j.StartedAt != nil {
@@ -132,62 +139,12 @@ func printJob(w io.Writer, j jobs.Info) {
 	if j.Instance != nil {
 		row("Runs in", j.Instance.String())
 	}
+	row("Node", j.Node)
 	row("Arguments", string(j.Args))
 	row("Result", string(j.Result))
 	for i, f := range j.Failures {
 		row(fmt.Sprintf("Failure %d", i+1), moment(f.At)+"  "+f.Error)
 	}
-}
-
-func jobsRetry(ctx context.Context, p *program, args []string) error {
-	o := p.newOptions("jobs retry [options] ID…", "Queues jobs that are dead, cancelled or waiting for later, with all their attempts anew.")
-	return p.actOnJobs(ctx, o, args, "queued", jobKeeper.Retry)
-}
-
-func jobsCancel(ctx context.Context, p *program, args []string) error {
-	o := p.newOptions("jobs cancel [options] ID…", "Ends waiting jobs at once and asks running ones to stop.")
-	return p.actOnJobs(ctx, o, args, "asked to end", jobKeeper.Cancel)
-}
-
-// acted is what became of one job.
-type acted struct {
-	ID    jobs.ID `json:"id"`
-	Done  string  `json:"done,omitempty"`
-	Error string  `json:"error,omitempty"`
-}
-
-// actOnJobs does something to every job named and tells each outcome: one
-// that fails does not keep the others from it.
-func (p *program) actOnJobs(ctx context.Context, o *options, args []string, done string, act func(jobKeeper, context.Context, jobs.ID) error) error {
-	o.least, o.most = 1, 1000
-	ids, err := o.parseIDs(args)
-	if err != nil {
-		return err
-	}
-	led, err := p.ledger(ctx, o)
-	if err != nil {
-		return err
-	}
-	var out []acted
-	var errs []error
-	for _, id := range ids {
-		if err := act(led.Jobs(), ctx, id); err != nil {
-			out = append(out, acted{ID: id, Error: err.Error()})
-			errs = append(errs, err) // it names the job
-			continue
-		}
-		out = append(out, acted{ID: id, Done: done})
-	}
-	if o.json {
-		errs = append(errs, p.printJSON(out))
-	} else {
-		for _, a := range out {
-			if a.Error == "" {
-				fmt.Fprintf(p.stdout, "%s is %s.\n", a.ID, a.Done)
-			}
-		}
-	}
-	return closing(led, errors.Join(errs...))
 }
 
 // parseIDs reads the flags and the ids of jobs.
@@ -204,6 +161,19 @@ func (o *options) parseIDs(args []string) ([]jobs.ID, error) {
 		ids[i] = id
 	}
 	return ids, nil
+}
+
+// timeOrAgo reads a time, or how long ago it was.
+func timeOrAgo(into *time.Time) func(text string) error {
+	return func(text string) error {
+		if ago, err := time.ParseDuration(text); err == nil {
+			*into = time.Now().Add(-ago)
+			return nil
+		}
+		at, err := time.Parse(time.RFC3339, text)
+		*into = at
+		return err
+	}
 }
 
 func moment(t time.Time) string { return t.UTC().Format(time.DateTime) + "Z" }

@@ -218,6 +218,43 @@ func TestJobs(t *testing.T) {
 	b = newBench(t).withLedger(l)
 	require.Equal(t, exitOK, b.run([]string{"jobs", "cancel", first.String(), "--json"}))
 	require.JSONEq(t, `[{"id":"`+first.String()+`","done":"asked to end"}]`, b.out.String())
+
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "delete", first.String()}))
+	require.Contains(t, b.out.String(), first.String()+" is deleted")
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "list", "--error", "50%", "--since", "2026-01-02T03:04:05Z", "--until", "1h"}))
+	require.Equal(t, "50%", l.filter.Error)
+	require.Equal(t, at, l.filter.Since)
+	require.WithinDuration(t, time.Now().Add(-time.Hour), l.filter.Until, time.Minute)
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitUsage, b.run([]string{"jobs", "list", "--since", "yesterday"}))
+}
+
+func TestQueuesAndErrorsOfJobs(t *testing.T) {
+	t.Parallel()
+	l := &fakeLedger{}
+	b := newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "pause", "llm"}))
+	require.Contains(t, b.out.String(), "Queue llm is paused")
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"jobs", "resume", "llm", "--json"}))
+	require.JSONEq(t, `{"queue":"llm","done":"resumed"}`, b.out.String())
+	require.Equal(t, []string{"pause llm|the command line", "resume llm"}, l.calls)
+	l.err = fmt.Errorf("jobs: pause x: %w", jobs.ErrUnknownQueue)
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitFailed, b.run([]string{"jobs", "pause", "x"}))
+	require.Contains(t, b.err.String(), "jobs: pause x: no such queue")
+
+	b = newBench(t).withLedger(&fakeLedger{})
+	require.Equal(t, exitOK, b.run([]string{"jobs", "errors"}))
+	require.Equal(t, "No job is dead.\n", b.out.String())
+	b = newBench(t).withLedger(&fakeLedger{groups: []jobs.ErrorGroup{{Kind: "mentor.answer", Error: "llm: status <n>", Count: 12}}})
+	require.Equal(t, exitOK, b.run([]string{"jobs", "errors"}))
+	require.Contains(t, b.out.String(), "llm: status <n>")
+	b = newBench(t).withLedger(&fakeLedger{})
+	require.Equal(t, exitOK, b.run([]string{"jobs", "errors", "--json"}))
+	require.Equal(t, "[]\n", b.out.String())
 }
 
 func TestMigrate(t *testing.T) {

@@ -39,6 +39,10 @@ type jobKeeper interface {
 	Show(ctx context.Context, id jobs.ID) (jobs.Info, error)
 	Retry(ctx context.Context, id jobs.ID) error
 	Cancel(ctx context.Context, id jobs.ID) error
+	Delete(ctx context.Context, id jobs.ID) error
+	ErrorGroups(ctx context.Context) ([]jobs.ErrorGroup, error)
+	PauseQueue(ctx context.Context, name, by string) error
+	ResumeQueue(ctx context.Context, name string) error
 }
 
 // accountKeeper acts on accounts. Its methods return the account's id.

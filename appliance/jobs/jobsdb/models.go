@@ -3,3 +3,13 @@
 //   sqlc v1.31.1
 
 package jobsdb
+
+import (
+	"time"
+)
+
+type JobPause struct {
+	Queue    string
+	PausedBy string
+	PausedAt time.Time
+}

@@ -13,6 +13,36 @@ import (
 	"github.com/google/uuid"
 )
 
+const askedToEnd = `-- name: AskedToEnd :many
+SELECT id FROM jobs WHERE queue = $1 AND state = 'queued' AND cancel_requested ORDER BY id LIMIT $2
+`
+
+type AskedToEndParams struct {
+	Queue string
+	Most  int32
+}
+
+// Jobs of a paused queue that a process without their handler cancelled.
+func (q *Queries) AskedToEnd(ctx context.Context, arg AskedToEndParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, askedToEnd, arg.Queue, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const beat = `-- name: Beat :exec
 INSERT INTO job_instances (id, host, pid, place, born) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET seen_at = now()
@@ -37,6 +67,78 @@ func (q *Queries) Beat(ctx context.Context, arg BeatParams) error {
 	return err
 }
 
+const byRequest = `-- name: ByRequest :many
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, last_error, unique_key, request_id, claimed_by, node, cancel_requested, created_at, run_at, started_at, finished_at
+FROM jobs WHERE request_id = $1::text ORDER BY id LIMIT $2
+`
+
+type ByRequestParams struct {
+	RequestID string
+	Most      int32
+}
+
+type ByRequestRow struct {
+	ID              uuid.UUID
+	Kind            string
+	Queue           string
+	State           string
+	Priority        int16
+	Attempt         int32
+	Args            json.RawMessage
+	Result          json.RawMessage
+	Failures        json.RawMessage
+	LastError       *string
+	UniqueKey       *string
+	RequestID       *string
+	ClaimedBy       *uuid.UUID
+	Node            *string
+	CancelRequested bool
+	CreatedAt       time.Time
+	RunAt           time.Time
+	StartedAt       *time.Time
+	FinishedAt      *time.Time
+}
+
+func (q *Queries) ByRequest(ctx context.Context, arg ByRequestParams) ([]ByRequestRow, error) {
+	rows, err := q.db.Query(ctx, byRequest, arg.RequestID, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ByRequestRow
+	for rows.Next() {
+		var i ByRequestRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.Queue,
+			&i.State,
+			&i.Priority,
+			&i.Attempt,
+			&i.Args,
+			&i.Result,
+			&i.Failures,
+			&i.LastError,
+			&i.UniqueKey,
+			&i.RequestID,
+			&i.ClaimedBy,
+			&i.Node,
+			&i.CancelRequested,
+			&i.CreatedAt,
+			&i.RunAt,
+			&i.StartedAt,
+			&i.FinishedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const cancelWaiting = `-- name: CancelWaiting :execrows
 UPDATE jobs SET state = 'cancelled', finished_at = now()
 WHERE id = $1 AND state IN ('queued', 'scheduled', 'retrying')
@@ -50,19 +152,50 @@ func (q *Queries) CancelWaiting(ctx context.Context, id uuid.UUID) (int64, error
 	return result.RowsAffected(), nil
 }
 
+const cancelWaitingMany = `-- name: CancelWaitingMany :many
+UPDATE jobs SET state = 'cancelled', finished_at = now()
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY($1::uuid[]) AND d.state IN ('queued', 'scheduled', 'retrying')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+`
+
+func (q *Queries) CancelWaitingMany(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, cancelWaitingMany, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const claim = `-- name: Claim :many
 WITH relaxed AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS setting
 )
 UPDATE jobs
-SET state = 'running', run = run + 1, attempt = attempt + 1, claimed_by = $1, started_at = clock_timestamp()
+SET state = 'running', run = run + 1, attempt = attempt + 1, claimed_by = $1, node = $2::text, started_at = clock_timestamp()
 FROM relaxed
-WHERE id = ANY($2::uuid[]) AND state = 'queued' AND relaxed.setting = 'off'
+WHERE id = ANY($3::uuid[]) AND state = 'queued' AND relaxed.setting = 'off'
 RETURNING id, kind, run, attempt, crashes, cancel_requested, args, run_at
 `
 
 type ClaimParams struct {
 	Instance *uuid.UUID
+	Node     string
 	Ids      []uuid.UUID
 }
 
@@ -81,7 +214,7 @@ type ClaimRow struct {
 // queued, and completing it without the claim fails. So it does not wait for
 // the disk (the setting ends with the statement's own transaction).
 func (q *Queries) Claim(ctx context.Context, arg ClaimParams) ([]ClaimRow, error) {
-	rows, err := q.db.Query(ctx, claim, arg.Instance, arg.Ids)
+	rows, err := q.db.Query(ctx, claim, arg.Instance, arg.Node, arg.Ids)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +293,108 @@ func (q *Queries) Claimed(ctx context.Context, arg ClaimedParams) ([]ClaimedRow,
 	return items, nil
 }
 
+const countFinished = `-- name: CountFinished :one
+SELECT count(*) FROM (SELECT 1 FROM jobs WHERE finished_at IS NOT NULL LIMIT $1) AS j
+`
+
+// All that have ended in whatever way: their index alone answers that.
+func (q *Queries) CountFinished(ctx context.Context, most int32) (int64, error) {
+	row := q.db.QueryRow(ctx, countFinished, most)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countUnfinished = `-- name: CountUnfinished :many
+SELECT queue, kind, state, count(*) AS jobs FROM (
+    (SELECT queue, kind, state FROM jobs WHERE state = 'running' LIMIT $1)
+    UNION ALL
+    (SELECT queue, kind, state FROM jobs WHERE state IN ('scheduled', 'retrying') LIMIT $1)
+    UNION ALL
+    (SELECT queue, kind, state FROM jobs WHERE state = 'dead' LIMIT $1)
+    UNION ALL
+    (SELECT queue, kind, state FROM jobs WHERE state = 'cancelled' LIMIT $1)
+) AS j
+GROUP BY queue, kind, state
+`
+
+type CountUnfinishedRow struct {
+	Queue string
+	Kind  string
+	State string
+	Jobs  int64
+}
+
+// Up to most of each state. Every part reads the index of its state alone.
+func (q *Queries) CountUnfinished(ctx context.Context, most int32) ([]CountUnfinishedRow, error) {
+	rows, err := q.db.Query(ctx, countUnfinished, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountUnfinishedRow
+	for rows.Next() {
+		var i CountUnfinishedRow
+		if err := rows.Scan(
+			&i.Queue,
+			&i.Kind,
+			&i.State,
+			&i.Jobs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countWaiting = `-- name: CountWaiting :many
+WITH RECURSIVE names AS (
+    (SELECT queue FROM jobs WHERE state = 'queued' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM jobs AS j WHERE j.state = 'queued' AND j.queue > names.queue ORDER BY j.queue LIMIT 1)
+    FROM names WHERE names.queue IS NOT NULL
+)
+SELECT n.queue::text AS queue, w.kind::text AS kind, count(*) AS jobs
+FROM names AS n
+CROSS JOIN LATERAL (
+    SELECT kind FROM jobs WHERE jobs.queue = n.queue AND state = 'queued' LIMIT $1
+) AS w
+WHERE n.queue IS NOT NULL
+GROUP BY n.queue, w.kind
+`
+
+type CountWaitingRow struct {
+	Queue string
+	Kind  string
+	Jobs  int64
+}
+
+// Up to most of each queue. The queues are found by jumps in their index, so
+// that one without workers here is seen too.
+func (q *Queries) CountWaiting(ctx context.Context, most int32) ([]CountWaitingRow, error) {
+	rows, err := q.db.Query(ctx, countWaiting, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountWaitingRow
+	for rows.Next() {
+		var i CountWaitingRow
+		if err := rows.Scan(&i.Queue, &i.Kind, &i.Jobs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const counts = `-- name: Counts :many
 SELECT queue, kind, state, count(*) AS jobs
 FROM jobs WHERE finished_at IS NULL OR state = 'dead'
@@ -196,6 +431,77 @@ func (q *Queries) Counts(ctx context.Context) ([]CountsRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const deadErrors = `-- name: DeadErrors :many
+SELECT id, kind, finished_at, left(COALESCE(last_error, ''), $1::int)::text AS error
+FROM jobs WHERE state = 'dead' ORDER BY id DESC LIMIT $2
+`
+
+type DeadErrorsParams struct {
+	Length int32
+	Most   int32
+}
+
+type DeadErrorsRow struct {
+	ID         uuid.UUID
+	Kind       string
+	FinishedAt *time.Time
+	Error      string
+}
+
+// The first words of the last error of the newest dead jobs.
+func (q *Queries) DeadErrors(ctx context.Context, arg DeadErrorsParams) ([]DeadErrorsRow, error) {
+	rows, err := q.db.Query(ctx, deadErrors, arg.Length, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DeadErrorsRow
+	for rows.Next() {
+		var i DeadErrorsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.FinishedAt,
+			&i.Error,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const delete = `-- name: Delete :execrows
+DELETE FROM jobs WHERE id = $1 AND state IN ('succeeded', 'dead', 'cancelled')
+`
+
+func (q *Queries) Delete(ctx context.Context, id uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, delete, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteMany = `-- name: DeleteMany :execrows
+DELETE FROM jobs WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY($1::uuid[]) AND d.state IN ('succeeded', 'dead', 'cancelled')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+`
+
+func (q *Queries) DeleteMany(ctx context.Context, ids []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteMany, ids)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const due = `-- name: Due :many
@@ -361,8 +667,8 @@ func (q *Queries) HandBack(ctx context.Context, arg HandBackParams) ([]HandBackR
 }
 
 const insert = `-- name: Insert :execrows
-INSERT INTO jobs (id, kind, queue, state, priority, args, unique_key, retain, run_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8::float8), COALESCE($9::timestamptz, now()))
+INSERT INTO jobs (id, kind, queue, state, priority, args, unique_key, retain, request_id, run_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8::float8), $9, COALESCE($10::timestamptz, now()))
 ON CONFLICT (kind, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING
 `
 
@@ -375,6 +681,7 @@ type InsertParams struct {
 	Args          json.RawMessage
 	UniqueKey     *string
 	RetainSeconds float64
+	RequestID     *string
 	RunAt         *time.Time
 }
 
@@ -388,6 +695,7 @@ func (q *Queries) Insert(ctx context.Context, arg InsertParams) (int64, error) {
 		arg.Args,
 		arg.UniqueKey,
 		arg.RetainSeconds,
+		arg.RequestID,
 		arg.RunAt,
 	)
 	if err != nil {
@@ -397,8 +705,8 @@ func (q *Queries) Insert(ctx context.Context, arg InsertParams) (int64, error) {
 }
 
 const insertMany = `-- name: InsertMany :exec
-INSERT INTO jobs (id, kind, queue, state, priority, args, retain, run_at)
-SELECT unnest($1::uuid[]), $2, $3, 'queued', $4, unnest($5::jsonb[]), make_interval(secs => $6::float8), now()
+INSERT INTO jobs (id, kind, queue, state, priority, args, retain, request_id, run_at)
+SELECT unnest($1::uuid[]), $2, $3, 'queued', $4, unnest($5::jsonb[]), make_interval(secs => $6::float8), $7::text, now()
 `
 
 type InsertManyParams struct {
@@ -408,6 +716,7 @@ type InsertManyParams struct {
 	Priority      int16
 	Args          []json.RawMessage
 	RetainSeconds float64
+	RequestID     *string
 }
 
 func (q *Queries) InsertMany(ctx context.Context, arg InsertManyParams) error {
@@ -418,156 +727,9 @@ func (q *Queries) InsertMany(ctx context.Context, arg InsertManyParams) error {
 		arg.Priority,
 		arg.Args,
 		arg.RetainSeconds,
+		arg.RequestID,
 	)
 	return err
-}
-
-const list = `-- name: List :many
-SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
-FROM jobs
-WHERE ($1::uuid IS NULL OR id < $1::uuid)
-  AND ($2::text IS NULL OR state = $2::text)
-  AND ($3::text IS NULL OR kind = $3::text)
-  AND ($4::text IS NULL OR queue = $4::text)
-ORDER BY id DESC LIMIT $5
-`
-
-type ListParams struct {
-	Before *uuid.UUID
-	State  *string
-	Kind   *string
-	Queue  *string
-	Most   int32
-}
-
-type ListRow struct {
-	ID              uuid.UUID
-	Kind            string
-	Queue           string
-	State           string
-	Priority        int16
-	Attempt         int32
-	Args            json.RawMessage
-	Result          json.RawMessage
-	Failures        json.RawMessage
-	UniqueKey       *string
-	ClaimedBy       *uuid.UUID
-	CancelRequested bool
-	CreatedAt       time.Time
-	RunAt           time.Time
-	StartedAt       *time.Time
-	FinishedAt      *time.Time
-}
-
-func (q *Queries) List(ctx context.Context, arg ListParams) ([]ListRow, error) {
-	rows, err := q.db.Query(ctx, list,
-		arg.Before,
-		arg.State,
-		arg.Kind,
-		arg.Queue,
-		arg.Most,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []ListRow
-	for rows.Next() {
-		var i ListRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Kind,
-			&i.Queue,
-			&i.State,
-			&i.Priority,
-			&i.Attempt,
-			&i.Args,
-			&i.Result,
-			&i.Failures,
-			&i.UniqueKey,
-			&i.ClaimedBy,
-			&i.CancelRequested,
-			&i.CreatedAt,
-			&i.RunAt,
-			&i.StartedAt,
-			&i.FinishedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listDead = `-- name: ListDead :many
-SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
-FROM jobs
-WHERE state = 'dead' AND ($1::uuid IS NULL OR id < $1::uuid)
-ORDER BY id DESC LIMIT $2
-`
-
-type ListDeadParams struct {
-	Before *uuid.UUID
-	Most   int32
-}
-
-type ListDeadRow struct {
-	ID              uuid.UUID
-	Kind            string
-	Queue           string
-	State           string
-	Priority        int16
-	Attempt         int32
-	Args            json.RawMessage
-	Result          json.RawMessage
-	Failures        json.RawMessage
-	UniqueKey       *string
-	ClaimedBy       *uuid.UUID
-	CancelRequested bool
-	CreatedAt       time.Time
-	RunAt           time.Time
-	StartedAt       *time.Time
-	FinishedAt      *time.Time
-}
-
-func (q *Queries) ListDead(ctx context.Context, arg ListDeadParams) ([]ListDeadRow, error) {
-	rows, err := q.db.Query(ctx, listDead, arg.Before, arg.Most)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []ListDeadRow
-	for rows.Next() {
-		var i ListDeadRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Kind,
-			&i.Queue,
-			&i.State,
-			&i.Priority,
-			&i.Attempt,
-			&i.Args,
-			&i.Result,
-			&i.Failures,
-			&i.UniqueKey,
-			&i.ClaimedBy,
-			&i.CancelRequested,
-			&i.CreatedAt,
-			&i.RunAt,
-			&i.StartedAt,
-			&i.FinishedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const mine = `-- name: Mine :many
@@ -648,7 +810,8 @@ func (q *Queries) OldestWaiting(ctx context.Context, queues []string) ([]OldestW
 const orphans = `-- name: Orphans :many
 UPDATE jobs
 SET state = 'queued', claimed_by = NULL, run_at = now(), attempt = attempt - 1, crashes = crashes + 1,
-    failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended'))
+    failures = failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', now(), 'error', 'the process that ran it ended',
+        'duration_ms', (extract(epoch FROM now() - started_at) * 1000)::bigint))
 WHERE id IN (
     SELECT o.id FROM jobs AS o
     WHERE o.state = 'running' AND o.claimed_by <> $1
@@ -750,6 +913,45 @@ func (q *Queries) OtherInstances(ctx context.Context, arg OtherInstancesParams) 
 	return items, nil
 }
 
+const pauseQueue = `-- name: PauseQueue :exec
+INSERT INTO job_pauses (queue, paused_by) VALUES ($1, $2) ON CONFLICT (queue) DO NOTHING
+`
+
+type PauseQueueParams struct {
+	Queue    string
+	PausedBy string
+}
+
+// Who paused it first stays the one who did.
+func (q *Queries) PauseQueue(ctx context.Context, arg PauseQueueParams) error {
+	_, err := q.db.Exec(ctx, pauseQueue, arg.Queue, arg.PausedBy)
+	return err
+}
+
+const pauses = `-- name: Pauses :many
+SELECT queue, paused_by, paused_at FROM job_pauses ORDER BY queue
+`
+
+func (q *Queries) Pauses(ctx context.Context) ([]JobPause, error) {
+	rows, err := q.db.Query(ctx, pauses)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []JobPause
+	for rows.Next() {
+		var i JobPause
+		if err := rows.Scan(&i.Queue, &i.PausedBy, &i.PausedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const purge = `-- name: Purge :execrows
 DELETE FROM jobs WHERE id IN (
     SELECT p.id FROM jobs AS p
@@ -824,6 +1026,52 @@ func (q *Queries) RecentlyDead(ctx context.Context, seconds float64) ([]Recently
 	return items, nil
 }
 
+const recentlyFinished = `-- name: RecentlyFinished :many
+SELECT queue, kind, state, count(*) AS jobs, (extract(epoch FROM now() - min(finished_at)))::float8 AS seconds
+FROM (
+    SELECT queue, kind, state, finished_at FROM jobs
+    WHERE finished_at IS NOT NULL AND finished_at > now() - interval '1 minute'
+    ORDER BY finished_at DESC LIMIT $1
+) AS j
+GROUP BY queue, kind, state
+`
+
+type RecentlyFinishedRow struct {
+	Queue   string
+	Kind    string
+	State   string
+	Jobs    int64
+	Seconds float64
+}
+
+// The last finished jobs of a minute, most of them at most, and how far back
+// they reach.
+func (q *Queries) RecentlyFinished(ctx context.Context, most int32) ([]RecentlyFinishedRow, error) {
+	rows, err := q.db.Query(ctx, recentlyFinished, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RecentlyFinishedRow
+	for rows.Next() {
+		var i RecentlyFinishedRow
+		if err := rows.Scan(
+			&i.Queue,
+			&i.Kind,
+			&i.State,
+			&i.Jobs,
+			&i.Seconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const requestCancel = `-- name: RequestCancel :execrows
 UPDATE jobs SET cancel_requested = true WHERE id = $1 AND state = 'running'
 `
@@ -834,6 +1082,36 @@ func (q *Queries) RequestCancel(ctx context.Context, id uuid.UUID) (int64, error
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const requestCancelMany = `-- name: RequestCancelMany :many
+UPDATE jobs SET cancel_requested = true
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY($1::uuid[]) AND d.state = 'running'
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+`
+
+func (q *Queries) RequestCancelMany(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, requestCancelMany, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const requestEnd = `-- name: RequestEnd :one
@@ -855,6 +1133,60 @@ func (q *Queries) RequestEnd(ctx context.Context, id uuid.UUID) (RequestEndRow, 
 	var i RequestEndRow
 	err := row.Scan(&i.Queue, &i.Priority, &i.Run)
 	return i, err
+}
+
+const requestEndMany = `-- name: RequestEndMany :many
+UPDATE jobs SET cancel_requested = true, state = 'queued', run_at = now()
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY($1::uuid[]) AND d.state IN ('queued', 'scheduled', 'retrying')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id, queue, priority, run
+`
+
+type RequestEndManyRow struct {
+	ID       uuid.UUID
+	Queue    string
+	Priority int16
+	Run      int32
+}
+
+func (q *Queries) RequestEndMany(ctx context.Context, ids []uuid.UUID) ([]RequestEndManyRow, error) {
+	rows, err := q.db.Query(ctx, requestEndMany, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RequestEndManyRow
+	for rows.Next() {
+		var i RequestEndManyRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Queue,
+			&i.Priority,
+			&i.Run,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const resumeQueue = `-- name: ResumeQueue :execrows
+DELETE FROM job_pauses WHERE queue = $1
+`
+
+func (q *Queries) ResumeQueue(ctx context.Context, queue string) (int64, error) {
+	result, err := q.db.Exec(ctx, resumeQueue, queue)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const retry = `-- name: Retry :execrows
@@ -885,6 +1217,49 @@ func (q *Queries) Retry(ctx context.Context, arg RetryParams) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const retryMany = `-- name: RetryMany :many
+UPDATE jobs
+SET state = 'queued', attempt = 0, crashes = 0, run_at = now(), finished_at = NULL, cancel_requested = false, result = NULL
+WHERE id IN (
+    SELECT d.id FROM jobs AS d
+    WHERE d.id = ANY($1::uuid[]) AND d.state IN ('dead', 'cancelled', 'retrying', 'scheduled')
+    ORDER BY d.id FOR UPDATE SKIP LOCKED
+)
+RETURNING id, queue, priority, run
+`
+
+type RetryManyRow struct {
+	ID       uuid.UUID
+	Queue    string
+	Priority int16
+	Run      int32
+}
+
+func (q *Queries) RetryMany(ctx context.Context, ids []uuid.UUID) ([]RetryManyRow, error) {
+	rows, err := q.db.Query(ctx, retryMany, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RetryManyRow
+	for rows.Next() {
+		var i RetryManyRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Queue,
+			&i.Priority,
+			&i.Run,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const retryNow = `-- name: RetryNow :one
 UPDATE jobs
 SET state = 'queued', attempt = 0, crashes = 0, run_at = now(), finished_at = NULL, cancel_requested = false, result = NULL
@@ -906,7 +1281,7 @@ func (q *Queries) RetryNow(ctx context.Context, id uuid.UUID) (RetryNowRow, erro
 }
 
 const show = `-- name: Show :one
-SELECT id, kind, queue, state, priority, attempt, args, result, failures, unique_key, claimed_by, cancel_requested, created_at, run_at, started_at, finished_at
+SELECT id, kind, queue, state, priority, attempt, args, result, failures, last_error, unique_key, request_id, claimed_by, node, cancel_requested, created_at, run_at, started_at, finished_at
 FROM jobs WHERE id = $1
 `
 
@@ -920,8 +1295,11 @@ type ShowRow struct {
 	Args            json.RawMessage
 	Result          json.RawMessage
 	Failures        json.RawMessage
+	LastError       *string
 	UniqueKey       *string
+	RequestID       *string
 	ClaimedBy       *uuid.UUID
+	Node            *string
 	CancelRequested bool
 	CreatedAt       time.Time
 	RunAt           time.Time
@@ -942,8 +1320,11 @@ func (q *Queries) Show(ctx context.Context, id uuid.UUID) (ShowRow, error) {
 		&i.Args,
 		&i.Result,
 		&i.Failures,
+		&i.LastError,
 		&i.UniqueKey,
+		&i.RequestID,
 		&i.ClaimedBy,
+		&i.Node,
 		&i.CancelRequested,
 		&i.CreatedAt,
 		&i.RunAt,

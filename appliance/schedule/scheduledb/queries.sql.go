@@ -43,7 +43,9 @@ func (q *Queries) Advance(ctx context.Context, arg AdvanceParams) error {
 }
 
 const claim = `-- name: Claim :execrows
-INSERT INTO schedule_firings (schedule, fire_at, outcome, host) VALUES ($1, $2, 'running', $3)
+INSERT INTO schedule_firings (schedule, fire_at, outcome, host)
+SELECT $1::text, $2::timestamptz, 'running', $3::text
+WHERE $4::bool OR NOT EXISTS (SELECT 1 FROM schedules AS s WHERE s.name = $1::text AND s.paused_at IS NOT NULL)
 ON CONFLICT (schedule, fire_at) DO NOTHING
 `
 
@@ -51,10 +53,17 @@ type ClaimParams struct {
 	Schedule string
 	FireAt   time.Time
 	Host     string
+	ByHand   bool
 }
 
+// A paused schedule does not fire, unless by hand.
 func (q *Queries) Claim(ctx context.Context, arg ClaimParams) (int64, error) {
-	result, err := q.db.Exec(ctx, claim, arg.Schedule, arg.FireAt, arg.Host)
+	result, err := q.db.Exec(ctx, claim,
+		arg.Schedule,
+		arg.FireAt,
+		arg.Host,
+		arg.ByHand,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +157,8 @@ FROM unnest($1::text[]) AS n(name)
 CROSS JOIN LATERAL (
     SELECT schedule, fire_at, outcome FROM schedule_firings WHERE schedule = n.name ORDER BY fire_at DESC LIMIT 1
 ) AS l
-WHERE l.outcome = 'missed' ORDER BY l.schedule
+WHERE l.outcome = 'missed' AND NOT EXISTS (SELECT 1 FROM schedules AS s WHERE s.name = l.schedule AND s.paused_at IS NOT NULL)
+ORDER BY l.schedule
 `
 
 type LastMissedRow struct {
@@ -156,7 +166,7 @@ type LastMissedRow struct {
 	FireAt   time.Time
 }
 
-// The last firings of schedules, where nobody did them.
+// The last firings of schedules that are not paused, where nobody did them.
 func (q *Queries) LastMissed(ctx context.Context, names []string) ([]LastMissedRow, error) {
 	rows, err := q.db.Query(ctx, lastMissed, names)
 	if err != nil {
@@ -175,6 +185,94 @@ func (q *Queries) LastMissed(ctx context.Context, names []string) ([]LastMissedR
 		return nil, err
 	}
 	return items, nil
+}
+
+const lastSuccesses = `-- name: LastSuccesses :many
+SELECT n.name::text AS schedule, l.finished_at::timestamptz AS finished_at
+FROM unnest($1::text[]) AS n(name)
+CROSS JOIN LATERAL (
+    SELECT finished_at FROM schedule_firings
+    WHERE schedule = n.name AND outcome = 'succeeded' AND finished_at IS NOT NULL ORDER BY fire_at DESC LIMIT 1
+) AS l
+`
+
+type LastSuccessesRow struct {
+	Schedule   string
+	FinishedAt time.Time
+}
+
+func (q *Queries) LastSuccesses(ctx context.Context, names []string) ([]LastSuccessesRow, error) {
+	rows, err := q.db.Query(ctx, lastSuccesses, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LastSuccessesRow
+	for rows.Next() {
+		var i LastSuccessesRow
+		if err := rows.Scan(&i.Schedule, &i.FinishedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lasts = `-- name: Lasts :many
+SELECT l.schedule, l.fire_at, l.outcome, l.host, l.started_at, l.finished_at, l.error
+FROM unnest($1::text[]) AS n(name)
+CROSS JOIN LATERAL (
+    SELECT schedule, fire_at, outcome, host, started_at, finished_at, error
+    FROM schedule_firings WHERE schedule = n.name ORDER BY fire_at DESC LIMIT 1
+) AS l
+`
+
+func (q *Queries) Lasts(ctx context.Context, names []string) ([]ScheduleFiring, error) {
+	rows, err := q.db.Query(ctx, lasts, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ScheduleFiring
+	for rows.Next() {
+		var i ScheduleFiring
+		if err := rows.Scan(
+			&i.Schedule,
+			&i.FireAt,
+			&i.Outcome,
+			&i.Host,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.Error,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lock = `-- name: Lock :exec
+INSERT INTO schedules (name, cron, next_at) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET name = excluded.name
+`
+
+type LockParams struct {
+	Name   string
+	Cron   string
+	NextAt time.Time
+}
+
+// Makes the row of a schedule if need be, and others wait who do the same.
+func (q *Queries) Lock(ctx context.Context, arg LockParams) error {
+	_, err := q.db.Exec(ctx, lock, arg.Name, arg.Cron, arg.NextAt)
+	return err
 }
 
 const miss = `-- name: Miss :exec
@@ -202,6 +300,126 @@ func (q *Queries) Next(ctx context.Context, name string) (time.Time, error) {
 	var next_at time.Time
 	err := row.Scan(&next_at)
 	return next_at, err
+}
+
+const overview = `-- name: Overview :many
+SELECT n.name::text AS name, s.paused_by, s.paused_at,
+    EXISTS (
+        SELECT 1 FROM schedule_firings AS f
+        WHERE f.schedule = n.name AND f.outcome = 'running' AND f.started_at >= now() - make_interval(secs => n.seconds)
+    ) AS running,
+    (SELECT count(*) FROM schedule_firings AS f WHERE f.schedule = n.name AND f.outcome IN ('failed', 'missed') AND f.outcome = 'missed' AND f.fire_at > now() - interval '30 days') AS missed,
+    (SELECT count(*) FROM schedule_firings AS f WHERE f.schedule = n.name AND f.outcome IN ('failed', 'missed') AND f.outcome = 'failed' AND f.fire_at > now() - interval '30 days') AS failed
+FROM (SELECT unnest($1::text[]) AS name, unnest($2::float8[]) AS seconds) AS n
+LEFT JOIN schedules AS s ON s.name = n.name
+`
+
+type OverviewParams struct {
+	Names   []string
+	Seconds []float64
+}
+
+type OverviewRow struct {
+	Name     string
+	PausedBy *string
+	PausedAt *time.Time
+	Running  bool
+	Missed   int64
+	Failed   int64
+}
+
+// How schedules are doing. seconds is how long a run of each may take: what
+// runs for longer belongs to a process that ended.
+func (q *Queries) Overview(ctx context.Context, arg OverviewParams) ([]OverviewRow, error) {
+	rows, err := q.db.Query(ctx, overview, arg.Names, arg.Seconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OverviewRow
+	for rows.Next() {
+		var i OverviewRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.PausedBy,
+			&i.PausedAt,
+			&i.Running,
+			&i.Missed,
+			&i.Failed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pause = `-- name: Pause :exec
+INSERT INTO schedules (name, cron, next_at, paused_by, paused_at) VALUES ($1, $2, $3, $4::text, now())
+ON CONFLICT (name) DO UPDATE SET paused_by = excluded.paused_by, paused_at = excluded.paused_at
+WHERE schedules.paused_at IS NULL
+`
+
+type PauseParams struct {
+	Name   string
+	Cron   string
+	NextAt time.Time
+	By     string
+}
+
+// Who paused it first stays the one who did.
+func (q *Queries) Pause(ctx context.Context, arg PauseParams) error {
+	_, err := q.db.Exec(ctx, pause,
+		arg.Name,
+		arg.Cron,
+		arg.NextAt,
+		arg.By,
+	)
+	return err
+}
+
+const paused = `-- name: Paused :many
+SELECT name, paused_by, paused_at FROM schedules WHERE name = ANY($1::text[]) AND paused_at IS NOT NULL ORDER BY name
+`
+
+type PausedRow struct {
+	Name     string
+	PausedBy *string
+	PausedAt *time.Time
+}
+
+func (q *Queries) Paused(ctx context.Context, names []string) ([]PausedRow, error) {
+	rows, err := q.db.Query(ctx, paused, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PausedRow
+	for rows.Next() {
+		var i PausedRow
+		if err := rows.Scan(&i.Name, &i.PausedBy, &i.PausedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pausedAt = `-- name: PausedAt :one
+SELECT paused_at FROM schedules WHERE name = $1
+`
+
+func (q *Queries) PausedAt(ctx context.Context, name string) (*time.Time, error) {
+	row := q.db.QueryRow(ctx, pausedAt, name)
+	var paused_at *time.Time
+	err := row.Scan(&paused_at)
+	return paused_at, err
 }
 
 const plan = `-- name: Plan :one
@@ -236,4 +454,31 @@ func (q *Queries) Purge(ctx context.Context, before time.Time) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const resume = `-- name: Resume :exec
+UPDATE schedules SET paused_by = NULL, paused_at = NULL, next_at = GREATEST(next_at, $1)
+WHERE name = $2 AND paused_at IS NOT NULL
+`
+
+type ResumeParams struct {
+	NextAt time.Time
+	Name   string
+}
+
+// What the pause kept from firing was not missed.
+func (q *Queries) Resume(ctx context.Context, arg ResumeParams) error {
+	_, err := q.db.Exec(ctx, resume, arg.NextAt, arg.Name)
+	return err
+}
+
+const runs = `-- name: Runs :one
+SELECT EXISTS (SELECT 1 FROM schedule_firings WHERE schedule = $1 AND outcome = 'running')
+`
+
+func (q *Queries) Runs(ctx context.Context, schedule string) (bool, error) {
+	row := q.db.QueryRow(ctx, runs, schedule)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
