@@ -13,12 +13,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"selflink/appliance/audit"
 	"selflink/appliance/auth"
 	"selflink/appliance/backup"
 	"selflink/appliance/broker"
 	"selflink/appliance/config"
+	"selflink/appliance/dashboard"
 	"selflink/appliance/database"
 	"selflink/appliance/health"
+	"selflink/appliance/health/posture"
+	"selflink/appliance/history"
 	"selflink/appliance/httpapi"
 	"selflink/appliance/httpapi/ratelimit"
 	"selflink/appliance/jobs"
@@ -27,6 +31,7 @@ import (
 	"selflink/appliance/schedule"
 	"selflink/appliance/snowflake"
 	"selflink/appliance/telemetry"
+	"selflink/appliance/trace"
 	"selflink/services/accounts"
 	"selflink/services/mentor"
 	"selflink/web"
@@ -42,6 +47,7 @@ type Build struct {
 // one goroutine at a time; Stop is safe after a failed Start.
 type Appliance struct {
 	log    *slog.Logger
+	tail   *telemetry.Tail
 	health *health.Registry
 
 	database  *database.Server
@@ -52,7 +58,11 @@ type Appliance struct {
 	backups   *backup.Keeper
 	events    *realtime.Publisher
 	realtime  *realtime.Hub
+	audit     *audit.Log
+	traces    *trace.Recorder
+	history   *history.Keeper
 	http      *httpapi.API
+	desk      *dashboard.Desk
 
 	accounts *accounts.Service
 	mentor   *mentor.Service
@@ -60,9 +70,13 @@ type Appliance struct {
 	done chan error
 }
 
-// New puts the parts together. Nothing runs yet.
-func New(cfg *config.Config, log *slog.Logger, build Build) (*Appliance, error) {
-	a := &Appliance{log: log, health: newHealth(cfg, log), events: realtime.NewPublisher(), done: make(chan error, 1)}
+// New puts the parts together. Nothing runs yet. tail is the end of the log that
+// log writes, to be shown to operators; nil: they see none of it.
+func New(cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, build Build) (*Appliance, error) {
+	if tail == nil {
+		tail = telemetry.NewTail(0)
+	}
+	a := &Appliance{log: log, tail: tail, health: newHealth(cfg, log), events: realtime.NewPublisher(), done: make(chan error, 1)}
 	metrics, err := telemetry.NewRegistry(build.Version, build.Commit)
 	if err != nil {
 		return nil, err
@@ -72,6 +86,7 @@ func New(cfg *config.Config, log *slog.Logger, build Build) (*Appliance, error) 
 	}
 	for _, wire := range []func() error{
 		func() error { return a.machineRoom(cfg, metrics, build) },
+		func() error { return a.observers(cfg, metrics) },
 		func() error { return a.services(cfg, metrics) },
 		func() error { return a.routes(cfg, metrics, build) },
 		func() error { return a.timetable(cfg) },
@@ -148,13 +163,30 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	return err
 }
 
-func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
-	if a.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
-		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser,
+// observers are the parts that remember what the others do.
+func (a *Appliance) observers(cfg *config.Config, metrics prometheus.Gatherer) (err error) {
+	a.audit, err = audit.New(audit.Options{DB: a.database.Pool(), Names: a.names, Logger: a.log})
+	if err != nil {
+		return err
+	}
+	if a.traces, err = trace.New(trace.Options{
+		DB: a.database.Pool(), Node: cfg.Instance, Redact: telemetry.TextMask(cfg.Hidden()),
+		Jobs: tracedJobs{a.jobs}, Logs: a.tail, Logger: a.log,
 	}); err != nil {
 		return err
 	}
+	a.history, err = history.New(history.Options{DB: a.database.Pool(), Node: cfg.Instance + ":" + cfg.DataDir, Gatherer: metrics, Logger: a.log})
+	return err
+}
+
+func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	if a.accounts, err = newAccounts(cfg, accounts.Deps{
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
+		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
+	}); err != nil {
+		return err
+	}
+	a.health.Add(posture.Admin(a.accounts.AdminExists, "database"))
 	if a.realtime, err = a.newRealtime(cfg, metrics); err != nil {
 		return err
 	}
@@ -199,7 +231,7 @@ func (a *Appliance) newRealtime(cfg *config.Config, metrics prometheus.Registere
 	}
 	return realtime.New(realtime.Options{
 		DB: a.database.Pool(), Bus: a.broker, Identity: a.accounts, Secret: []byte(cfg.SecretKey.Reveal()), Publisher: a.events,
-		Ended:       a.accounts.Forget,
+		Ended: a.accounts.Forget, Node: cfg.Instance,
 		Connections: cfg.RealtimeConnections, QueueBytes: cfg.RealtimeQueue << 10,
 		PublishToken: cfg.PublishToken.Reveal(), PublishRate: rate,
 		Logger: a.log, Health: a.health, Metrics: metrics,
@@ -231,6 +263,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, bui
 	}
 	options := httpapi.Options{
 		Listen: cfg.Listen, Log: a.log, Metrics: metrics, Gatherer: metrics, MetricsToken: cfg.MetricsToken.Reveal(),
+		Socket: socketPath(cfg), Requests: a.traces,
 		Health: a.health, Auth: a.accounts, Title: "SelfLink", Version: build.Version,
 		AllowedHosts: cfg.AllowedHosts, TrustedProxies: proxies, CORSOrigins: cfg.CORSOrigins,
 		Limits: httpapi.Limits{
@@ -252,6 +285,13 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, bui
 	a.accounts.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
+	a.audit.Register(a.http)
+	if a.desk, err = a.newDesk(cfg, metrics, build); err != nil {
+		return err
+	}
+	a.desk.Register(a.http)
+	a.accounts.RegisterDashboard(a.desk)
+	a.mentor.RegisterDashboard(a.desk)
 	return nil
 }
 
@@ -279,6 +319,14 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 	}})
 	entries = append(entries, schedule.Entry{Name: "health.retention", Cron: "53 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
 		_, err := a.health.Trim(ctx)
+		return err
+	}})
+	entries = append(entries, schedule.Entry{Name: "requests.retention", Cron: "37 * * * *", Run: func(ctx context.Context) error {
+		_, err := a.traces.Trim(ctx)
+		return err
+	}})
+	entries = append(entries, schedule.Entry{Name: "metrics.retention", Cron: "47 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
+		_, err := a.history.Trim(ctx)
 		return err
 	}})
 	if cfg.MentorRetention > 0 {
@@ -317,6 +365,9 @@ func (a *Appliance) parts() []part {
 		{"jobs", a.jobs.Start, a.jobs.Stop},
 		{"mentor", a.mentor.Start, a.mentor.Stop},
 		{"schedules", a.schedules.Start, a.schedules.Stop},
+		{"traces", a.traces.Start, a.traces.Stop},
+		{"history", a.history.Start, a.history.Stop},
+		{"dashboard", a.desk.Start, a.desk.Stop},
 		{"http", a.http.Start, a.http.Stop},
 		// Last, and so stopped first: a part that does not run yet, or any
 		// more, is no problem.
@@ -383,6 +434,10 @@ func (a *Appliance) Addrs() []string {
 	}
 	return list
 }
+
+// FirstRunPath is the path of the link by which the first operator is made,
+// empty when there is one. It is a secret.
+func (a *Appliance) FirstRunPath() string { return a.desk.FirstRunPath() }
 
 // Done delivers the reason why the appliance cannot go on. The parts recover
 // by themselves from everything that is known to happen, so it stays silent.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,15 +16,35 @@ import (
 
 	"selflink/appliance"
 	"selflink/appliance/config"
+	"selflink/appliance/telemetry"
 )
 
 // life starts a whole appliance on dir and returns its address and its end.
 func life(t *testing.T, dir string) (base string, stop func()) {
+	a, stop := begin(t, dir)
+	return "http://" + a.Addrs()[0], stop
+}
+
+// deskLife starts one for the tests of the dashboard.
+func deskLife(t *testing.T) (a *appliance.Appliance, base string) {
+	dir, err := os.MkdirTemp("", "selflink-desk-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o755)) // Postgres runs as a user of its own
+	a, _ = begin(t, dir)
+	return a, "http://" + a.Addrs()[0]
+}
+
+// begin starts a whole appliance on dir.
+func begin(t *testing.T, dir string) (a *appliance.Appliance, stop func()) {
 	cfg, _, err := config.Load(config.Sources{Environ: []string{
 		"SELFLINK_DATA_DIR=" + filepath.Join(dir, "data"), "SELFLINK_LISTEN=127.0.0.1:0", "SELFLINK_ENV_FILE=", "PATH=" + os.Getenv("PATH"),
 	}})
 	require.NoError(t, err)
-	a, err := appliance.New(cfg, slog.New(slog.DiscardHandler), appliance.Build{Version: "test"})
+	tail := telemetry.NewTail(0)
+	log, err := telemetry.NewLogger(telemetry.Options{Out: io.Discard, Tail: tail})
+	require.NoError(t, err)
+	a, err = appliance.New(cfg, log, tail, appliance.Build{Version: "test"})
 	require.NoError(t, err)
 	require.NoError(t, a.Start(t.Context()))
 	stopped := false
@@ -39,7 +58,7 @@ func life(t *testing.T, dir string) (base string, stop func()) {
 		require.NoError(t, a.Stop(ctx))
 	}
 	t.Cleanup(stop)
-	return "http://" + a.Addrs()[0], stop
+	return a, stop
 }
 
 func call(t *testing.T, method, url, token, body string, status int) map[string]any {

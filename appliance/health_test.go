@@ -60,7 +60,7 @@ func TestDeadDatabaseIsOneProblemOfTheAppliance(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	var log lines
-	a, err := appliance.New(cfg, slog.New(slog.NewTextHandler(&log, nil)), appliance.Build{Version: "test"})
+	a, err := appliance.New(cfg, slog.New(slog.NewTextHandler(&log, nil)), nil, appliance.Build{Version: "test"})
 	require.NoError(t, err)
 	require.NoError(t, a.Start(t.Context()))
 	t.Cleanup(func() {

@@ -6,11 +6,14 @@ import (
 	"log/slog"
 	"time"
 
+	"selflink/appliance/audit"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
 	"selflink/appliance/realtime"
 	"selflink/appliance/snowflake"
+	"selflink/appliance/telemetry"
+	"selflink/appliance/trace"
 	"selflink/services/accounts"
 )
 
@@ -23,6 +26,8 @@ type Ledger struct {
 	database *database.Server
 	ids      *snowflake.Generator
 	jobs     *jobs.Engine
+	audit    *audit.Log
+	traces   *trace.Recorder
 	accounts *accounts.Service
 }
 
@@ -48,10 +53,16 @@ func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
 	if l.jobs, err = jobs.New(jobs.Options{DB: l.database.Pool(), Queues: queues(cfg), Logger: log}); err != nil {
 		return err
 	}
+	if l.audit, err = audit.New(audit.Options{DB: l.database.Pool(), Logger: log}); err != nil {
+		return err
+	}
+	if l.traces, err = trace.New(trace.Options{DB: l.database.Pool(), Node: cfg.Instance, Redact: telemetry.TextMask(cfg.Hidden()), Jobs: tracedJobs{l.jobs}, Logger: log}); err != nil {
+		return err
+	}
 	events := realtime.NewPublisher() // the server follows by itself
 	l.accounts, err = newAccounts(cfg, accounts.Deps{
 		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log,
-		Ended: events.CloseSession, EndedAll: events.CloseUser,
+		Ended: events.CloseSession, EndedAll: events.CloseUser, Audit: auditDeed(l.audit),
 	})
 	return err
 }
@@ -71,6 +82,12 @@ func (l lazyIDs) Next() int64 {
 
 // Jobs looks at jobs and acts on them.
 func (l *Ledger) Jobs() *jobs.Engine { return l.jobs }
+
+// Explain tells what the database knows of a request or a job, see
+// [trace.Recorder.Explain].
+func (l *Ledger) Explain(ctx context.Context, id string) (trace.Timeline, error) {
+	return l.traces.Explain(ctx, id)
+}
 
 // Accounts acts on accounts.
 func (l *Ledger) Accounts() *accounts.Service { return l.accounts }

@@ -16,6 +16,8 @@ import (
 
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
+	"selflink/appliance/telemetry"
+	"selflink/appliance/trace"
 )
 
 // buffer is a writer that tests read while the program writes.
@@ -52,7 +54,7 @@ func newBench(t *testing.T, environ ...string) *bench {
 		environ: append([]string{"SELFLINK_ENV_FILE=", "SELFLINK_DATA_DIR=" + b.data, "RUNNING_IN_DOCKER=false", "GOMEMLIMIT=off"}, environ...),
 		signals: func() (<-chan os.Signal, func()) { return b.signal, func() {} },
 		parts: parts{
-			newServer: func(context.Context, *config.Config, *slog.Logger, string, string) (server, error) {
+			newServer: func(context.Context, *config.Config, *slog.Logger, *telemetry.Tail, string, string) (server, error) {
 				require.FailNow(t, "no server is expected")
 				return nil, nil
 			},
@@ -85,6 +87,7 @@ type fakeLedger struct {
 	dataDir      string
 	calls        []string
 	list         []jobs.Info
+	timeline     trace.Timeline
 	filter       jobs.Filter
 	groups       []jobs.ErrorGroup
 	failing      map[jobs.ID]error
@@ -97,6 +100,11 @@ type fakeLedger struct {
 func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
 func (l *fakeLedger) Close() error            { l.closed = true; return nil }
+
+func (l *fakeLedger) Explain(_ context.Context, id string) (trace.Timeline, error) {
+	l.calls = append(l.calls, "explain "+id)
+	return l.timeline, l.err
+}
 
 func (l *fakeLedger) Migrate(context.Context) (int64, int64, error) {
 	l.migrated = true
@@ -165,6 +173,8 @@ type fakeServer struct {
 	stop  func(ctx context.Context) error
 	done  chan error
 
+	firstRun string
+
 	mu      sync.Mutex
 	stopped int
 }
@@ -192,13 +202,16 @@ func (s *fakeServer) stops() int {
 	return s.stopped
 }
 
-func (s *fakeServer) Addrs() []string    { return []string{"0.0.0.0:8123", "[::1]:8124"} }
-func (s *fakeServer) Done() <-chan error { return s.done }
+func (s *fakeServer) Addrs() []string      { return []string{"0.0.0.0:8123", "[::1]:8124"} }
+func (s *fakeServer) FirstRunPath() string { return s.firstRun }
+func (s *fakeServer) Done() <-chan error   { return s.done }
 
 func (b *bench) withServer(s *fakeServer) *bench {
 	if s.done == nil {
 		s.done = make(chan error, 1)
 	}
-	b.parts.newServer = func(context.Context, *config.Config, *slog.Logger, string, string) (server, error) { return s, nil }
+	b.parts.newServer = func(context.Context, *config.Config, *slog.Logger, *telemetry.Tail, string, string) (server, error) {
+		return s, nil
+	}
 	return b
 }

@@ -12,6 +12,7 @@ import (
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
+	"selflink/appliance/trace"
 )
 
 // hintFor says what to do about an error, or nothing when its own text does.
@@ -33,6 +34,8 @@ func hintFor(err error) string {
 		{errors.Is(err, database.ErrForeign), "Nothing was changed. Choose another SELFLINK_DATA_DIR, or move away what is there."},
 		{errors.Is(err, database.ErrNewerSchema), "Nothing was changed. Run the newer version of selflink that this database was used with."},
 		{errors.Is(err, database.ErrNotRunning), "Start the appliance first:  selflink serve"},
+		{errors.Is(err, errNoServer), "Start it, as in:  systemctl start selflink   or:  selflink serve   See also:  selflink status"},
+		{errors.Is(err, trace.ErrUnknown), "Requests are kept for a day when they failed or were slow, jobs as long as their kind says."},
 		{errors.Is(err, jobs.ErrNotFound), "See which there are with:  selflink jobs list   (finished jobs are deleted after a while)"},
 		{errors.Is(err, jobs.ErrWrongState), "Waiting and running jobs can be cancelled; dead, cancelled and waiting ones retried; those that have ended deleted."},
 		{errors.Is(err, jobs.ErrUnknownQueue), "See the queues of jobs with:  selflink jobs list"},

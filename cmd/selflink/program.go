@@ -54,6 +54,10 @@ func verbs() []verb {
 		{"admin", "create and promote administrators, reset passwords", admin},
 		{"cluster", "make what several processes join by", clusterVerb},
 		{"jobs", "list, show, retry and cancel background jobs", jobsVerb},
+		{"schedule", "list, run, pause and resume schedules", scheduleVerb},
+		{"logs", "print the log of the running server", logs},
+		{"explain", "tell what happened to a request or a job", explain},
+		{"diagnostics", "make a bundle for whoever helps", bundle},
 		{"version", "print version and commit", showVersion},
 	}
 }

@@ -27,7 +27,8 @@ func serve(ctx context.Context, p *program, args []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := p.newLogger(cfg)
+	tail := telemetry.NewTail(0)
+	log, err := p.newLogger(cfg, tail)
 	if err != nil {
 		return err
 	}
@@ -39,14 +40,15 @@ func serve(ctx context.Context, p *program, args []string) error {
 
 	requests, end := p.signals()
 	defer end()
-	s := &serving{p: p, log: log, cfg: cfg, json: o.json, requests: requests}
+	s := &serving{p: p, log: log, tail: tail, cfg: cfg, json: o.json, requests: requests}
 	return s.run(ctx)
 }
 
-// newLogger makes the log that the settings ask for.
-func (p *program) newLogger(cfg *config.Config) (*slog.Logger, error) {
+// newLogger makes the log that the settings ask for; tail, which may be nil,
+// keeps its end.
+func (p *program) newLogger(cfg *config.Config, tail *telemetry.Tail) (*slog.Logger, error) {
 	return telemetry.NewLogger(telemetry.Options{
-		Out: p.stderr, Level: cfg.LogLevel, App: cfg.AppLogLevel, Request: cfg.RequestLogLevel, Hidden: cfg.Hidden(),
+		Out: p.stderr, Level: cfg.LogLevel, App: cfg.AppLogLevel, Request: cfg.RequestLogLevel, Hidden: cfg.Hidden(), Tail: tail,
 	})
 }
 
@@ -54,6 +56,7 @@ func (p *program) newLogger(cfg *config.Config) (*slog.Logger, error) {
 type serving struct {
 	p        *program
 	log      *slog.Logger
+	tail     *telemetry.Tail
 	cfg      *config.Config
 	json     bool
 	requests <-chan os.Signal
@@ -62,7 +65,7 @@ type serving struct {
 func (s *serving) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	srv, err := s.p.parts.newServer(ctx, s.cfg, s.log, s.p.version, s.p.commit)
+	srv, err := s.p.parts.newServer(ctx, s.cfg, s.log, s.tail, s.p.version, s.p.commit)
 	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
@@ -130,17 +133,30 @@ func (s *serving) ready(srv server, took time.Duration) {
 	s.log.Info("ready", "addresses", addrs, "seconds", took.Seconds())
 	s.notify("READY=1\nSTATUS=ready on " + addrs[0])
 	base := baseURL(addrs[0])
+	admin := ""
+	if path := srv.FirstRunPath(); path != "" {
+		admin = base + path
+	}
 	if s.json {
-		if err := s.p.printJSON(map[string]any{
-			"state": "ready", "api": base + "/api/v1/", "docs": base + "/api/docs/", "status": base + "/ready", "addresses": addrs,
-		}); err != nil {
+		said := map[string]any{
+			"state": "ready", "api": base + "/api/v1/", "docs": base + "/api/docs/", "status": base + "/ready",
+			"dashboard": base + "/dashboard/", "addresses": addrs,
+		}
+		if admin != "" {
+			said["first_run"] = admin
+		}
+		if err := s.p.printJSON(said); err != nil {
 			s.log.Warn("say where things are", "error", err)
 		}
 		return
 	}
+	first := ""
+	if admin != "" {
+		first = fmt.Sprintf("  There is no operator yet. Whoever opens this link becomes the first, once:\n\n    %s\n\n", admin)
+	}
 	// One write, so that no log line gets in between.
-	fmt.Fprintf(s.p.stderr, "\n  SelfLink %s is ready (%.1f s)\n\n    API     %s/api/v1/\n    Docs    %s/api/docs/\n    Status  %s/ready\n    Data    %s\n\n  Ctrl-C stops it.\n\n",
-		s.p.version, took.Seconds(), base, base, base, s.cfg.DataDir)
+	fmt.Fprintf(s.p.stderr, "\n  SelfLink %s is ready (%.1f s)\n\n    API        %s/api/v1/\n    Docs       %s/api/docs/\n    Dashboard  %s/dashboard/\n    Status     %s/ready\n    Data       %s\n\n%s  Ctrl-C stops it.\n\n",
+		s.p.version, took.Seconds(), base, base, base, base, s.cfg.DataDir, first)
 }
 
 // notify tells systemd, which may not listen.

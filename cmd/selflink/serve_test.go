@@ -17,6 +17,7 @@ import (
 
 	"selflink/appliance/config"
 	"selflink/appliance/database"
+	"selflink/appliance/telemetry"
 )
 
 // manager is a service manager that notes what it is told.
@@ -53,9 +54,9 @@ func TestServe(t *testing.T) {
 	require.Equal(t, 1, s.stops())
 
 	text := b.err.String()
-	require.Contains(t, text, "API     http://127.0.0.1:8123/api/v1/")
-	require.Contains(t, text, "Docs    http://127.0.0.1:8123/api/docs/")
-	require.Contains(t, text, "Status  http://127.0.0.1:8123/ready")
+	require.Contains(t, text, "API        http://127.0.0.1:8123/api/v1/")
+	require.Contains(t, text, "Docs       http://127.0.0.1:8123/api/docs/")
+	require.Contains(t, text, "Status     http://127.0.0.1:8123/ready")
 	require.Contains(t, text, "replaced by the embedded broker: CELERY_BROKER_URL")
 	require.NotContains(t, text, "topsecret1")
 	require.FileExists(t, filepath.Join(b.data, "secrets", "secret_key"))
@@ -95,7 +96,7 @@ func TestServeFails(t *testing.T) {
 	t.Run("at its making", func(t *testing.T) {
 		t.Parallel()
 		b := newBench(t)
-		b.parts.newServer = func(context.Context, *config.Config, *slog.Logger, string, string) (server, error) {
+		b.parts.newServer = func(context.Context, *config.Config, *slog.Logger, *telemetry.Tail, string, string) (server, error) {
 			return nil, fmt.Errorf("open: %w", database.ErrLocked)
 		}
 		require.Equal(t, exitFailed, b.run([]string{"serve"}))

@@ -8,6 +8,8 @@ import (
 	"selflink/appliance/backup"
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
+	"selflink/appliance/telemetry"
+	"selflink/appliance/trace"
 )
 
 // server is the running appliance.
@@ -19,6 +21,9 @@ type server interface {
 	Stop(ctx context.Context) error
 	// Addrs are the addresses it listens on, after Start.
 	Addrs() []string
+	// FirstRunPath is the path of the link by which the first operator is made,
+	// empty when there is one.
+	FirstRunPath() string
 	// Done delivers at most one error: the reason why it cannot go on.
 	Done() <-chan error
 }
@@ -27,6 +32,8 @@ type server interface {
 type ledger interface {
 	Jobs() jobKeeper
 	Accounts() accountKeeper
+	// Explain tells what the database knows of a request or a job.
+	Explain(ctx context.Context, id string) (trace.Timeline, error)
 	// Migrate brings the schema up to date and returns its version before and
 	// after.
 	Migrate(ctx context.Context) (from, to int64, err error)
@@ -75,7 +82,7 @@ type restorer interface {
 
 // parts are what the verbs are made of.
 type parts struct {
-	newServer  func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (server, error)
+	newServer  func(ctx context.Context, cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, version, commit string) (server, error)
 	openLedger func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error)
 	// progress may be nil in both.
 	openBackups func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string, progress func(backup.Progress)) (backupKeeper, error)
@@ -85,8 +92,8 @@ type parts struct {
 // production links the verbs to the appliance.
 func production() parts {
 	return parts{
-		newServer: func(_ context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (server, error) {
-			return appliance.New(cfg, log, appliance.Build{Version: version, Commit: commit})
+		newServer: func(_ context.Context, cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, version, commit string) (server, error) {
+			return appliance.New(cfg, log, tail, appliance.Build{Version: version, Commit: commit})
 		},
 		openLedger: func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error) {
 			led, err := appliance.OpenLedger(ctx, cfg, log)
