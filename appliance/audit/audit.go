@@ -28,8 +28,8 @@ const (
 	// (contract 00 §13).
 	maxName = 128
 
-	// defaultVerifyTime is how long [Log.Verify] walks: on one core about half
-	// a million events.
+	// defaultVerifyTime is how long [Log.Verify] walks: some hundred thousand
+	// events.
 	defaultVerifyTime = 20 * time.Second
 )
 
@@ -92,8 +92,8 @@ func (l *Log) Record(ctx context.Context, e Entry) error {
 }
 
 // RecordTx appends an entry with tx. From here until tx ends everybody else who
-// records waits, so it belongs at the end of a transaction: after all locks,
-// before nothing that is slow.
+// records waits, so it belongs at the end of a transaction: after all locks
+// and with nothing slow behind it.
 func (l *Log) RecordTx(ctx context.Context, tx database.Tx, e Entry) error {
 	metadata, err := prepare(&e)
 	if err != nil {

@@ -6,15 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"text/tabwriter"
 
 	"selflink/appliance/httpapi"
+	"selflink/services/accounts"
 )
 
 // admin is "selflink admin".
 func admin(ctx context.Context, p *program, args []string) error {
 	return p.sub(ctx, "admin", args, []verb{
 		{"create", "make an account with all rights", adminCreate},
+		{"list", "list the accounts with rights", adminList},
 		{"promote", "give an account all rights", adminPromote},
+		{"demote", "take all rights from an account", adminDemote},
+		{"deactivate", "close an account and end its sessions", adminDeactivate},
 		{"reset-password", "set a new password and end the account's sessions", adminReset},
 	})
 }
@@ -58,8 +63,61 @@ func adminCreate(ctx context.Context, p *program, args []string) error {
 	})
 }
 
+func adminList(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("admin list [options]", "Lists the accounts with rights: viewers look at the dashboard, operators act.")
+	if err := o.parse(args); err != nil {
+		return err
+	}
+	l, err := p.ledger(ctx, o)
+	if err != nil {
+		return err
+	}
+	list, err := l.Accounts().Staff(ctx)
+	if err := closing(l, err); err != nil {
+		return err
+	}
+	if o.json {
+		return p.printJSON(append([]accounts.PersonSummary{}, list...))
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(p.stdout, "Nobody has rights yet. Make an administrator with:  selflink admin create --email you@example.com")
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ROLE\tADDRESS\tHANDLE\tSTATE\tIN THE DASHBOARD")
+	for _, a := range list {
+		state, seen := "active", "never"
+		if !a.Active {
+			state = "deactivated"
+		}
+		if a.LastLogin != nil {
+			seen = moment(*a.LastLogin)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Role, oneLine(a.Email, 80), a.Handle, state, seen)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
 func adminPromote(ctx context.Context, p *program, args []string) error {
 	o := p.newOptions("admin promote EMAIL-OR-HANDLE [options]", "Gives an existing account all rights.")
+	return p.actOn(ctx, o, args, "promote", "%s has all rights now.\n", accountKeeper.Promote)
+}
+
+func adminDemote(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("admin demote EMAIL-OR-HANDLE [options]", "Takes all rights from an account and signs it out of the dashboard. The last\noperator stays.")
+	return p.actOn(ctx, o, args, "demote", "%s has no rights any more.\n", accountKeeper.Demote)
+}
+
+func adminDeactivate(ctx context.Context, p *program, args []string) error {
+	o := p.newOptions("admin deactivate EMAIL-OR-HANDLE [options]", "Closes an account: it cannot sign in, and all its sessions end. Its data stay. The\nlast operator stays.")
+	return p.actOn(ctx, o, args, "deactivate", "%s is closed; all its sessions have ended.\n", accountKeeper.CloseAccount)
+}
+
+// actOn does one thing with the account that the arguments name.
+func (p *program) actOn(ctx context.Context, o *options, args []string, what, text string, act func(accountKeeper, context.Context, string) (int64, error)) error {
 	user := o.who()
 	if err := o.parse(args); err != nil {
 		return err
@@ -72,11 +130,11 @@ func adminPromote(ctx context.Context, p *program, args []string) error {
 	if err != nil {
 		return err
 	}
-	id, err := l.Accounts().Promote(ctx, who)
+	id, err := act(l.Accounts(), ctx, who)
 	if err != nil {
-		return closing(l, fmt.Errorf("cannot promote %s: %w", who, err))
+		return closing(l, fmt.Errorf("cannot %s %s: %w", what, who, err))
 	}
-	return closing(l, p.done(o, nil, id, "%s has all rights now.\n", who, ""))
+	return closing(l, p.done(o, nil, id, text, who, ""))
 }
 
 func adminReset(ctx context.Context, p *program, args []string) error {

@@ -18,6 +18,7 @@ import (
 	"selflink/appliance/jobs"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
+	"selflink/services/accounts"
 )
 
 // buffer is a writer that tests read while the program writes.
@@ -88,6 +89,7 @@ type fakeLedger struct {
 	calls        []string
 	list         []jobs.Info
 	timeline     trace.Timeline
+	staff        []accounts.PersonSummary
 	filter       jobs.Filter
 	groups       []jobs.ErrorGroup
 	failing      map[jobs.ID]error
@@ -161,6 +163,18 @@ func (l *fakeLedger) Promote(_ context.Context, who string) (int64, error) {
 	l.calls = append(l.calls, "promote "+who)
 	return 7, l.err
 }
+
+func (l *fakeLedger) Demote(_ context.Context, who string) (int64, error) {
+	l.calls = append(l.calls, "demote "+who)
+	return 7, l.err
+}
+
+func (l *fakeLedger) CloseAccount(_ context.Context, who string) (int64, error) {
+	l.calls = append(l.calls, "deactivate "+who)
+	return 7, l.err
+}
+
+func (l *fakeLedger) Staff(context.Context) ([]accounts.PersonSummary, error) { return l.staff, l.err }
 
 func (l *fakeLedger) ResetPassword(_ context.Context, who, password string) (int64, error) {
 	l.calls = append(l.calls, "reset "+who+"|"+password)

@@ -13,6 +13,7 @@ import (
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
 	"selflink/appliance/trace"
+	"selflink/services/accounts"
 )
 
 // hintFor says what to do about an error, or nothing when its own text does.
@@ -39,6 +40,7 @@ func hintFor(err error) string {
 		{errors.Is(err, jobs.ErrNotFound), "See which there are with:  selflink jobs list   (finished jobs are deleted after a while)"},
 		{errors.Is(err, jobs.ErrWrongState), "Waiting and running jobs can be cancelled; dead, cancelled and waiting ones retried; those that have ended deleted."},
 		{errors.Is(err, jobs.ErrUnknownQueue), "See the queues of jobs with:  selflink jobs list"},
+		{errors.Is(err, accounts.ErrLastOperator), "Nothing was changed. Make another one first:  selflink admin create   or   selflink admin promote"},
 		{errors.Is(err, exec.ErrNotFound), "Install it, on Debian with:  apt-get install postgresql pgbouncer"},
 		{errors.Is(err, syscall.ENOSPC), "The disk is full: free some space and start again. Nothing that was accepted is lost."},
 		{errors.Is(err, fs.ErrPermission), "Run it as root or as the owner of the data directory, or choose another SELFLINK_DATA_DIR."},

@@ -17,6 +17,7 @@ import (
 	"selflink/appliance/database"
 	"selflink/appliance/httpapi"
 	"selflink/appliance/jobs"
+	"selflink/services/accounts"
 )
 
 func TestCommandLines(t *testing.T) {
@@ -42,6 +43,9 @@ func TestCommandLines(t *testing.T) {
 		{"jobs list --limit 0", exitUsage, "--limit"},
 		{"admin promote", exitUsage, "name the account"},
 		{"admin create", exitUsage, "name the address"},
+		{"admin demote", exitUsage, "name the account"},
+		{"admin deactivate", exitUsage, "name the account"},
+		{"admin list ann", exitUsage, "one word too many"},
 		{"config docs --format x", exitUsage, "markdown or env"},
 		{"serve --secret-key x", exitUsage, "not defined"},
 		{"verify", exitUsage, "something is missing"},
@@ -65,7 +69,7 @@ func TestCommandLines(t *testing.T) {
 	}
 	// Every verb explains itself and knows --json.
 	for _, args := range []string{"serve", "status", "doctor", "migrate", "config show", "config check", "config docs", "cluster token", "admin create", "admin promote",
-		"admin reset-password", "jobs list", "jobs show", "jobs retry", "jobs cancel", "backup", "backup list", "verify", "restore", "version"} {
+		"admin reset-password", "admin list", "admin demote", "admin deactivate", "jobs list", "jobs show", "jobs retry", "jobs cancel", "backup", "backup list", "verify", "restore", "version"} {
 		b := newBench(t)
 		require.Equal(t, exitOK, b.run(append(strings.Fields(args), "-h")))
 		require.Contains(t, b.out.String(), "Usage: selflink "+args)
@@ -163,6 +167,43 @@ func TestAdmin(t *testing.T) {
 	require.Equal(t, exitFailed, b.run([]string{"admin", "promote", "nobody"}))
 	require.Contains(t, b.err.String(), "cannot promote nobody: accounts: no such account")
 	require.True(t, l.closed)
+}
+
+func TestAdminRights(t *testing.T) {
+	t.Parallel()
+	l := &fakeLedger{}
+	b := newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"admin", "list"}))
+	require.Contains(t, b.out.String(), "selflink admin create")
+
+	seen := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	l = &fakeLedger{staff: []accounts.PersonSummary{
+		{ID: 1 << 60, Email: "ann@example.com", Handle: "ann", Active: true, Role: accounts.RoleOperator, CreatedAt: seen, LastLogin: &seen},
+		{ID: 7, Email: "bob@example.com", Handle: "bob", Role: accounts.RoleViewer, CreatedAt: seen},
+	}}
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"admin", "list"}))
+	require.Regexp(t, `operator +ann@example.com +ann +active +2026-01-02 03:04:05Z\nviewer +bob@example.com +bob +deactivated +never\n`, b.out.String())
+	require.True(t, l.closed)
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"admin", "list", "--json"}))
+	require.Contains(t, b.out.String(), `"id": "1152921504606846976"`)
+
+	l = &fakeLedger{}
+	b = newBench(t).withLedger(l)
+	require.Equal(t, exitOK, b.run([]string{"admin", "demote", "@ann"}))
+	require.Contains(t, b.out.String(), "@ann has no rights any more.")
+	require.Equal(t, exitOK, b.run([]string{"admin", "deactivate", "--email", "bob@example.com", "--json"}))
+	require.Equal(t, []string{"demote @ann", "deactivate bob@example.com"}, l.calls)
+
+	for _, what := range []string{"demote", "deactivate"} {
+		l = &fakeLedger{err: fmt.Errorf("alter account: %w", accounts.ErrLastOperator)}
+		b = newBench(t).withLedger(l)
+		require.Equal(t, exitFailed, b.run([]string{"admin", what, "ann"}))
+		require.Contains(t, b.err.String(), "cannot "+what+" ann: ")
+		require.Contains(t, b.err.String(), "selflink admin promote")
+		require.True(t, l.closed)
+	}
 }
 
 // takenLedger knows every address already.

@@ -10,6 +10,7 @@ import (
 	"selflink/appliance/jobs"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
+	"selflink/services/accounts"
 )
 
 // server is the running appliance.
@@ -52,10 +53,14 @@ type jobKeeper interface {
 	ResumeQueue(ctx context.Context, name string) error
 }
 
-// accountKeeper acts on accounts. Its methods return the account's id.
+// accountKeeper looks at accounts and acts on them. Acts return the account's
+// id.
 type accountKeeper interface {
+	Staff(ctx context.Context) ([]accounts.PersonSummary, error)
 	CreateAdmin(ctx context.Context, email, password, name string) (int64, error)
 	Promote(ctx context.Context, emailOrHandle string) (int64, error)
+	Demote(ctx context.Context, emailOrHandle string) (int64, error)
+	CloseAccount(ctx context.Context, emailOrHandle string) (int64, error)
 	ResetPassword(ctx context.Context, emailOrHandle, password string) (int64, error)
 }
 

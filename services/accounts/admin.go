@@ -105,9 +105,9 @@ func (s *Service) Demote(ctx context.Context, emailOrHandle string) (int64, erro
 	return s.byName(ctx, emailOrHandle, func(id int64) error { return s.setRole(ctx, 0, id, RoleUser) })
 }
 
-// Close is [Service.Deactivate] by address or handle; it returns the account's
+// CloseAccount is [Service.Deactivate] by address or handle; it returns the account's
 // id.
-func (s *Service) Close(ctx context.Context, emailOrHandle string) (int64, error) {
+func (s *Service) CloseAccount(ctx context.Context, emailOrHandle string) (int64, error) {
 	return s.byName(ctx, emailOrHandle, func(id int64) error { return s.Deactivate(ctx, id) })
 }
 

@@ -79,6 +79,12 @@ func TestOpenSession(t *testing.T) {
 	require.NoError(t, r.db.Pool.QueryRow(t.Context(), "SELECT count(*) FROM auth_refresh_tokens").Scan(&tokens))
 	require.Equal(t, 1, tokens, "bob's alone: a sign-in to the dashboard has none")
 
+	// Whoever is no longer of the staff is out, however that came about.
+	r.exec(t, "UPDATE users SET is_staff = false WHERE id = $1", ann)
+	other.Forget(ann, "")
+	require.ErrorIs(t, other.Confirm(t.Context(), d.Principal()), auth.ErrInvalid)
+	r.exec(t, "UPDATE users SET is_staff = true WHERE id = $1", ann)
+
 	// What is no session of the dashboard.
 	phone, err := r.tokens.Verify(r.login(t, "ann", password).Access, auth.Access)
 	require.NoError(t, err)

@@ -82,7 +82,7 @@ func TestActsAreRecorded(t *testing.T) {
 		func() (int64, error) { return svc.Demote(ctx, "ann") },
 		func() (int64, error) { return svc.Promote(ctx, "ann@example.com") },
 		func() (int64, error) { return svc.ResetPassword(ctx, "ann", password) },
-		func() (int64, error) { return svc.Close(ctx, "ann") },
+		func() (int64, error) { return svc.CloseAccount(ctx, "ann") },
 	} {
 		id, err := act()
 		require.NoError(t, err)
@@ -165,7 +165,7 @@ func TestRefusedActs(t *testing.T) {
 	}
 	_, err = svc.Demote(ctx, "root")
 	require.ErrorIs(t, err, accounts.ErrLastOperator)
-	_, err = svc.Close(ctx, "nobody")
+	_, err = svc.CloseAccount(ctx, "nobody")
 	require.ErrorIs(t, err, accounts.ErrNoAccount)
 	require.Len(t, trail(t, log), 1, "what was refused is no act")
 	require.Equal(t, 200, bob.Do(t, "GET", me, "").Status)
