@@ -1,0 +1,47 @@
+package history_test
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"selflink/appliance/history"
+)
+
+func TestTapGathersWhatIsShown(t *testing.T) {
+	t.Parallel()
+	all := prometheus.NewRegistry()
+	tap, err := history.NewTap(all)
+	require.NoError(t, err)
+	m := newMetrics(t)
+	other := prometheus.NewCounter(prometheus.CounterOpts{Name: "selflink_job_runs_total_of_another_kind"})
+	tap.MustRegister(m.durations, m.runs, m.deliveries, m.sockets, m.age, m.acquires, m.waited, other)
+	m.runs.WithLabelValues("x").Inc()
+	m.durations.WithLabelValues("/", "200").Observe(1)
+	m.sockets.WithLabelValues("stream").Set(1)
+	m.age.WithLabelValues("q").Set(1)
+
+	names := func(g prometheus.Gatherer) (list []string) {
+		families, err := g.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			if f.GetName() == "process_resident_memory_bytes" || f.GetName()[:8] == "selflink" {
+				list = append(list, f.GetName())
+			}
+		}
+		return list
+	}
+	shown := []string{
+		"selflink_http_request_duration_seconds", "selflink_job_runs_total", "selflink_realtime_deliveries_total", "selflink_realtime_connections",
+		"selflink_job_queue_age_seconds", "selflink_db_pool_acquires_total", "selflink_db_pool_acquire_seconds_total",
+	}
+	require.ElementsMatch(t, append(shown, "process_resident_memory_bytes"), names(tap))
+	require.ElementsMatch(t, append(shown, "selflink_job_runs_total_of_another_kind"), names(all))
+
+	require.Error(t, tap.Register(m.deliveries), "twice")
+	require.Panics(t, func() { tap.MustRegister(m.deliveries) })
+	require.True(t, tap.Unregister(m.deliveries))
+	require.NotContains(t, names(tap), "selflink_realtime_deliveries_total")
+	require.NotContains(t, names(all), "selflink_realtime_deliveries_total")
+}
