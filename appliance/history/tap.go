@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,6 +18,9 @@ import (
 type Tap struct {
 	to  prometheus.Registerer
 	own *prometheus.Registry
+
+	mu   sync.Mutex
+	seen map[string]bool // names of metrics that were registered
 }
 
 var (
@@ -31,12 +35,22 @@ func NewTap(to prometheus.Registerer) (*Tap, error) {
 	if err := own.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})); err != nil {
 		return nil, errors.Join(errors.New("history: register the process's numbers"), err)
 	}
-	return &Tap{to: to, own: own}, nil
+	return &Tap{to: to, own: own, seen: map[string]bool{}}, nil
 }
 
-// Gather implements [prometheus.Gatherer].
+// Gather implements [prometheus.Gatherer]. A vector in which nothing has been
+// counted yet is there too, and empty: that is nothing, and not unknown.
 func (t *Tap) Gather() ([]*dto.MetricFamily, error) {
-	return t.own.Gather() //nolint:wrapcheck // it is that registry's
+	families, err := t.own.Gather()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, name := range []string{metricRequests, metricConnections, metricRuns} {
+		there := slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name })
+		if t.seen[name] && !there {
+			families = append(families, &dto.MetricFamily{Name: &name})
+		}
+	}
+	return families, err //nolint:wrapcheck // it is that registry's
 }
 
 // Register implements [prometheus.Registerer].
@@ -44,9 +58,15 @@ func (t *Tap) Register(c prometheus.Collector) error {
 	if err := t.to.Register(c); err != nil {
 		return err //nolint:wrapcheck // callers look for its type
 	}
-	if !shown(c) {
+	names := shown(c)
+	if len(names) == 0 {
 		return nil
 	}
+	t.mu.Lock()
+	for _, name := range names {
+		t.seen[name] = true
+	}
+	t.mu.Unlock()
 	return t.own.Register(c) //nolint:wrapcheck // as above
 }
 
@@ -65,10 +85,9 @@ func (t *Tap) Unregister(c prometheus.Collector) bool {
 	return t.to.Unregister(c)
 }
 
-// shown reports whether a collector has a metric that the history reads. The
+// shown gives the names of a collector's metrics that the history reads. The
 // name of a description can only be had from its text.
-func shown(c prometheus.Collector) bool {
-	found := false
+func shown(c prometheus.Collector) (names []string) {
 	descriptions := make(chan *prometheus.Desc)
 	go func() { // ends with what c describes
 		c.Describe(descriptions)
@@ -77,9 +96,11 @@ func shown(c prometheus.Collector) bool {
 	for d := range descriptions {
 		_, rest, _ := strings.Cut(d.String(), `fqName: "`)
 		name, _, _ := strings.Cut(rest, `"`)
-		found = found || slices.Contains(wanted(), name)
+		if slices.Contains(wanted(), name) {
+			names = append(names, name)
+		}
 	}
-	return found
+	return names
 }
 
 // wanted are the metrics that are read.

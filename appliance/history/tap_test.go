@@ -2,10 +2,12 @@ package history_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"selflink/appliance/database/databasetest"
 	"selflink/appliance/history"
 )
 
@@ -17,6 +19,21 @@ func TestTapGathersWhatIsShown(t *testing.T) {
 	m := newMetrics(t)
 	other := prometheus.NewCounter(prometheus.CounterOpts{Name: "selflink_job_runs_total_of_another_kind"})
 	tap.MustRegister(m.durations, m.runs, m.deliveries, m.sockets, m.age, m.acquires, m.waited, other)
+	// Nothing has been counted yet.
+	now := time.Now()
+	k, err := history.New(history.Options{DB: databasetest.New(t).Pool, Gatherer: tap, Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	require.NoError(t, k.Sample(t.Context()))
+	now = now.Add(history.Interval)
+	require.NoError(t, k.Sample(t.Context()))
+	s, err := k.Series(t.Context(), "1h")
+	require.NoError(t, err)
+	for _, c := range s.Series {
+		switch c.Key {
+		case "requests_per_second", "errors_per_second", "jobs_per_second", "sockets", "deliveries_per_second":
+			require.Zero(t, last(c.Points), c.Key)
+		}
+	}
 	m.runs.WithLabelValues("x").Inc()
 	m.durations.WithLabelValues("/", "200").Observe(1)
 	m.sockets.WithLabelValues("stream").Set(1)
