@@ -65,7 +65,7 @@ func Exponential(first time.Duration) func(attempt int) time.Duration {
 
 // EnqueueOptions are the choices of one Enqueue.
 type EnqueueOptions struct {
-	ID     ID        // chosen by the caller; zero: a new random one
+	ID     ID        // chosen by the caller with [NewID], because lists and searches by time trust it; zero: a new one
 	RunAt  time.Time // not before; zero: at once
 	Unique string    // while a job of the kind with this key is unfinished, Enqueue returns that one's id and adds nothing
 }
