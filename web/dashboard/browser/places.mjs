@@ -18,7 +18,7 @@ export const places = () => [
   ["requests", "#/logs?tab=requests"],
   ["explain", "#/explain/req_01JD8Y6T3M"],
   ["people", "#/people"],
-  ["person", "#/people/7215309845213790205"],
+  ["person", "#/people/7215309845213790215"],
   ["audit", "#/people?tab=audit"],
   ["settings", "#/settings"],
   ["checklist", "#/settings?tab=checklist"],

@@ -4,7 +4,7 @@ const random = chance(21);
 const FIRST = ["Ann", "Ben", "Chidi", "Dunja", "Elif", "Farid", "Greta", "Hana", "Iván", "Jae", "Katya", "Liu", "Mira", "Noor"], LAST = ["Abbott", "Brandt", "Okafor", "Petrović", "Yilmaz", "Haddad", "Lind", "Sato", "Reyes", "Kim"];
 const all = Array.from({ length: 130 }, (_, i) => {
   const name = i === 0 ? "Olga Operator" : i === 1 ? "Vera Viewer" : `${pick(random, FIRST)} ${pick(random, LAST)}`, handle = name.toLowerCase().replace(/[^a-z]+/g, "") + i;
-  return { id: `72153098452137902${String(i).padStart(2, "0")}`, email: i === 0 ? "operator@example.org" : i === 1 ? "viewer@example.org" : `${handle}@example.org`, name, handle, is_active: random() > 0.06, role: i === 0 ? "operator" : i === 1 ? "viewer" : "user", created_at: ago(86400 * (i + 2)), last_login: random() > 0.15 ? ago(3600 * i * random()) : null };
+  return { id: `72153098452137902${String(i + 10)}`, email: i === 0 ? "operator@example.org" : i === 1 ? "viewer@example.org" : `${handle}@example.org`, name, handle, is_active: random() > 0.06, role: i === 0 ? "operator" : i === 1 ? "viewer" : "user", created_at: ago(86400 * (i + 2)), last_login: random() > 0.15 ? ago(3600 * i * random()) : null };
 });
 all[0].id = "7215309845213790208";
 export const people = {

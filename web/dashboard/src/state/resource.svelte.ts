@@ -47,6 +47,12 @@ export class Listing<T> {
   #stop: AbortController | null = null;
   #path = "";
   #params: Params = {};
+  readonly #key: (item: T) => string;
+
+  /** key tells items apart: one that two pages hold is shown once. */
+  constructor(key: (item: T) => string) {
+    this.#key = key;
+  }
 
   /** Reads the first page anew. What is shown stays until the answer is there. */
   async load(path: string, params: Params = {}): Promise<void> {
@@ -71,7 +77,8 @@ export class Listing<T> {
     this.loading = true;
     try {
       const page = await api.get<Page<T>>(this.#path, { ...this.#params, cursor: cursor ?? undefined }, stop.signal);
-      this.items = cursor === null ? page.items : [...this.items, ...page.items];
+      const items = cursor === null ? page.items : [...this.items, ...page.items];
+      this.items = [...new Map(items.map((item) => [this.#key(item), item])).values()];
       if (cursor === null) this.first = page;
       this.next = page.next;
       this.error = "";
