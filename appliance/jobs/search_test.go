@@ -76,6 +76,8 @@ func TestSearch(t *testing.T) {
 		"kind and state":           {jobs.Query{Kind: "b", State: jobs.Dead}, []int{2}},
 		"kind has no wildcards":    {jobs.Query{Kind: "%"}, nil},
 		"error in any case":        {jobs.Query{Error: "DISK"}, []int{3, 1}},
+		"error of two letters":     {jobs.Query{Error: "DI"}, []int{3, 1}},
+		"error of one strange one": {jobs.Query{Error: "ä"}, nil},
 		"error with percent sign":  {jobs.Query{Error: "0%"}, []int{1}},
 		"error of percent alone":   {jobs.Query{Error: "%"}, []int{1}},
 		"error with underscore":    {jobs.Query{Error: "disk_1"}, []int{1}},
