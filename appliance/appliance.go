@@ -81,14 +81,18 @@ func New(cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, build Build
 	if err != nil {
 		return nil, err
 	}
+	tap, err := history.NewTap(metrics)
+	if err != nil {
+		return nil, err
+	}
 	if err := metrics.Register(a.health); err != nil {
 		return nil, fmt.Errorf("register the metrics of health: %w", err)
 	}
 	for _, wire := range []func() error{
-		func() error { return a.machineRoom(cfg, metrics, build) },
-		func() error { return a.observers(cfg, metrics) },
-		func() error { return a.services(cfg, metrics) },
-		func() error { return a.routes(cfg, metrics, build) },
+		func() error { return a.machineRoom(cfg, tap, build) },
+		func() error { return a.observers(cfg, tap) },
+		func() error { return a.services(cfg, tap) },
+		func() error { return a.routes(cfg, metrics, tap, build) },
 		func() error { return a.timetable(cfg) },
 	} {
 		if err := wire(); err != nil {
@@ -199,6 +203,7 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 		return err
 	}
 	a.mentor, err = mentor.New(mentor.Deps{
+		Backlog: a.mentorBacklog,
 		DB: a.database.Pool(), IDs: a.ids, Jobs: a.jobs, Model: model, People: people{a.accounts}, Events: a.events, Log: a.log,
 		Clock:    func() time.Time { return time.Now().In(cfg.Location) },
 		ChatWait: cfg.ChatWait, JournalAsync: cfg.AsyncDefault, Disabled: !cfg.LLMEnabled,
@@ -256,13 +261,13 @@ func (p people) Person(ctx context.Context, user int64) (mentor.Person, error) {
 	}, nil
 }
 
-func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, build Build) (err error) {
+func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap prometheus.Registerer, build Build) (err error) {
 	proxies := make([]string, len(cfg.TrustedProxies))
 	for i, prefix := range cfg.TrustedProxies {
 		proxies[i] = prefix.String()
 	}
 	options := httpapi.Options{
-		Listen: cfg.Listen, Log: a.log, Metrics: metrics, Gatherer: metrics, MetricsToken: cfg.MetricsToken.Reveal(),
+		Listen: cfg.Listen, Log: a.log, Metrics: tap, Gatherer: metrics, MetricsToken: cfg.MetricsToken.Reveal(),
 		Socket: socketPath(cfg), Requests: a.traces,
 		Health: a.health, Auth: a.accounts, Title: "SelfLink", Version: build.Version,
 		AllowedHosts: cfg.AllowedHosts, TrustedProxies: proxies, CORSOrigins: cfg.CORSOrigins,

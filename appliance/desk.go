@@ -20,6 +20,7 @@ import (
 	"selflink/appliance/jobs"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/mentor"
 	"selflink/web"
 )
 
@@ -139,6 +140,12 @@ func auditDeed(trail *audit.Log) func(ctx context.Context, tx database.Tx, e acc
 			ObjectType: e.ObjectType, ObjectID: e.ObjectID, Metadata: e.Metadata,
 		})
 	}
+}
+
+// mentorBacklog counts the questions that wait for the model.
+func (a *Appliance) mentorBacklog(ctx context.Context) (int64, error) {
+	q, err := a.jobs.Queue(ctx, mentor.Queue)
+	return q.Waiting, err
 }
 
 // names gives the names of accounts to the audit trail.

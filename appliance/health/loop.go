@@ -166,7 +166,7 @@ func (r *Registry) logChange(c change) {
 			level = slog.LevelInfo
 		case Medium:
 		}
-		attrs = append(attrs, "title", p.Title, "text", p.Text, "impact", p.Impact, "remedy", p.Remedy)
+		attrs = append(attrs, "title", p.Title, "cause", p.Text, "impact", p.Impact, "remedy", p.Remedy)
 		if len(p.Effects) > 0 {
 			attrs = append(attrs, "effects", p.Effects)
 		}

@@ -88,7 +88,7 @@ func newMetrics(e *Engine, registry prometheus.Registerer) (*metrics, error) {
 	if registry == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.ends, m.duration, m.latency, &counts{engine: e}} {
+	for _, c := range []prometheus.Collector{m.ends, m.duration, m.latency, &counts{engine: e}, &ages{engine: e}} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("jobs: register metrics: %w", err)
 		}

@@ -125,7 +125,7 @@ func (b *Browser) read(from *os.File) {
 	for {
 		message, err := r.ReadBytes(0)
 		if err != nil {
-			b.fail(fmt.Errorf("Chromium is gone: %w", err))
+			b.fail(fmt.Errorf("the browser is gone: %w", err))
 			return
 		}
 		var m struct {
@@ -139,7 +139,7 @@ func (b *Browser) read(from *os.File) {
 			} `json:"error"`
 		}
 		if err := json.Unmarshal(bytes.TrimSuffix(message, []byte{0}), &m); err != nil {
-			b.fail(fmt.Errorf("read Chromium's message: %w", err))
+			b.fail(fmt.Errorf("read the browser's message: %w", err))
 			return
 		}
 		b.mu.Lock()
