@@ -40,9 +40,12 @@ type DB struct {
 const (
 	startTimeout = time.Minute // for the shared cluster, on a busy machine
 	poolSize     = 16          // connections of one test's pooled way
-	serverConns  = 20          // PgBouncer's server connections per test database
-	maxConns     = 500         // of the cluster: many tests at once
-	template     = "selflink_template"
+	// acquireWait is long, so that a crowd on a busy machine is served and not
+	// refused: tests do not judge how fast it is.
+	acquireWait = 20 * time.Second
+	serverConns = 20  // PgBouncer's server connections per test database
+	maxConns    = 500 // of the cluster: many tests at once
+	template    = "selflink_template"
 )
 
 // cluster is what a test binary shares. It is the one thing here that outlives
@@ -97,7 +100,7 @@ func New(t testing.TB) *DB {
 	db := &DB{URL: withDatabase(shared.pooled, name), DirectURL: withDatabase(shared.direct, name)}
 	var err error
 	db.Server, err = database.New(database.Options{
-		DatabaseURL: db.URL, DirectURL: db.DirectURL, PoolSize: poolSize,
+		DatabaseURL: db.URL, DirectURL: db.DirectURL, PoolSize: poolSize, AcquireWait: acquireWait,
 	})
 	if err != nil {
 		t.Fatalf("open the test database: %v", err)
@@ -129,7 +132,7 @@ func (c *cluster) bring() error {
 	}
 	c.dir = dir
 	c.server, err = database.New(database.Options{
-		DataDir: dir, PoolSize: 1, ServerConns: serverConns, DirectSize: 2,
+		DataDir: dir, PoolSize: 1, ServerConns: serverConns, DirectSize: 2, AcquireWait: acquireWait,
 		InitdbArgs: []string{"--wal-segsize=1"},
 		Postgres: map[string]string{
 			"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
