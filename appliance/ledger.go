@@ -53,7 +53,7 @@ func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
 	if l.jobs, err = jobs.New(jobs.Options{DB: l.database.Pool(), Queues: queues(cfg), Logger: log}); err != nil {
 		return err
 	}
-	if l.audit, err = audit.New(audit.Options{DB: l.database.Pool(), Logger: log}); err != nil {
+	if l.audit, err = audit.New(audit.Options{DB: l.database.Pool(), Names: l.names, Logger: log}); err != nil {
 		return err
 	}
 	if l.traces, err = trace.New(trace.Options{DB: l.database.Pool(), Node: cfg.Instance, Redact: telemetry.TextMask(cfg.Hidden()), Jobs: tracedJobs{l.jobs}, Logger: log}); err != nil {
@@ -80,8 +80,15 @@ func (l lazyIDs) Next() int64 {
 	return l.generator.Next()
 }
 
-// Jobs looks at jobs and acts on them.
-func (l *Ledger) Jobs() *jobs.Engine { return l.jobs }
+// Jobs looks at jobs and acts on them; acts are recorded.
+func (l *Ledger) Jobs() RecordedJobs { return RecordedJobs{l.jobs, l.audit} }
+
+func (l *Ledger) names(ctx context.Context, ids []int64) (map[int64]string, error) {
+	return l.accounts.Names(ctx, ids)
+}
+
+// Audit is the audit trail.
+func (l *Ledger) Audit() *audit.Log { return l.audit }
 
 // Explain tells what the database knows of a request or a job, see
 // [trace.Recorder.Explain].

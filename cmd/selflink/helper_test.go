@@ -89,6 +89,7 @@ type fakeLedger struct {
 	calls        []string
 	list         []jobs.Info
 	timeline     trace.Timeline
+	trail        *fakeTrail
 	staff        []accounts.PersonSummary
 	filter       jobs.Filter
 	groups       []jobs.ErrorGroup
@@ -102,6 +103,8 @@ type fakeLedger struct {
 func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
 func (l *fakeLedger) Close() error            { l.closed = true; return nil }
+
+func (l *fakeLedger) Audit() auditTrail { return l.trail }
 
 func (l *fakeLedger) Explain(_ context.Context, id string) (trace.Timeline, error) {
 	l.calls = append(l.calls, "explain "+id)

@@ -56,6 +56,7 @@ func verbs() []verb {
 		{"jobs", "list, show, retry and cancel background jobs", jobsVerb},
 		{"schedule", "list, run, pause and resume schedules", scheduleVerb},
 		{"logs", "print the log of the running server", logs},
+		{"audit", "list what people with rights did, verify the trail", auditVerb},
 		{"explain", "tell what happened to a request or a job", explain},
 		{"diagnostics", "make a bundle for whoever helps", bundle},
 		{"version", "print version and commit", showVersion},

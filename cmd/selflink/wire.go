@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"selflink/appliance"
+	"selflink/appliance/audit"
 	"selflink/appliance/backup"
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
@@ -33,6 +34,7 @@ type server interface {
 type ledger interface {
 	Jobs() jobKeeper
 	Accounts() accountKeeper
+	Audit() auditTrail
 	// Explain tells what the database knows of a request or a job.
 	Explain(ctx context.Context, id string) (trace.Timeline, error)
 	// Migrate brings the schema up to date and returns its version before and
@@ -51,6 +53,12 @@ type jobKeeper interface {
 	ErrorGroups(ctx context.Context) ([]jobs.ErrorGroup, error)
 	PauseQueue(ctx context.Context, name, by string) error
 	ResumeQueue(ctx context.Context, name string) error
+}
+
+// auditTrail is read and verified.
+type auditTrail interface {
+	Page(ctx context.Context, q audit.Query) (audit.Page, error)
+	Verify(ctx context.Context) (audit.Verification, error)
 }
 
 // accountKeeper looks at accounts and acts on them. Acts return the account's
@@ -120,4 +128,5 @@ func production() parts {
 type linkedLedger struct{ *appliance.Ledger }
 
 func (l linkedLedger) Jobs() jobKeeper         { return l.Ledger.Jobs() }
+func (l linkedLedger) Audit() auditTrail       { return l.Ledger.Audit() }
 func (l linkedLedger) Accounts() accountKeeper { return l.Ledger.Accounts() }
