@@ -7,7 +7,7 @@ import { hint } from "../src/core/password.ts";
 import { split } from "../src/core/remedy.ts";
 import { matching } from "../src/core/settings.ts";
 import type { Explain, Line, Metrics, Settings } from "../src/core/shapes.ts";
-import { ahead, behind, fieldsOf, MOST } from "../src/core/tail.ts";
+import { ahead, behind, caughtUp, fieldsOf, MOST } from "../src/core/tail.ts";
 import { chosen, keep } from "../src/core/theme.ts";
 import { bar, whole } from "../src/core/waterfall.ts";
 
@@ -67,6 +67,19 @@ test("lines come once, newest first, and not without end", () => {
   assert.equal(ahead(lines, line(MOST + 9)), lines);
   assert.deepEqual(behind([line(3), line(2)], [line(2), line(1)]).map((l) => l.id), ["3", "2", "1"]);
   assert.equal(fieldsOf({ ...line(1), fields: { route: "/a", status: 200, tags: ["x"] } }), 'route=/a status=200 tags=["x"]');
+});
+
+test("after a return the lines are whole, or begin anew", () => {
+  const line = (id: number): Line => ({ id: String(id), at: new Date(id * 1000).toISOString(), level: "info", component: "http", message: "", request_id: null, job_id: null, user_id: null, fields: {} });
+  const ids = (lines: readonly Line[]) => lines.map((l) => l.id).join(" ");
+  const fit = caughtUp([line(9), line(4), line(3)], [line(8), line(6), line(4)]);
+  assert.equal(ids(fit.lines), "9 8 6 4 3");
+  assert.ok(fit.whole);
+  const hole = caughtUp([line(2), line(1)], [line(8), line(7)]);
+  assert.equal(ids(hole.lines), "8 7");
+  assert.ok(!hole.whole);
+  assert.equal(ids(caughtUp([], [line(2)]).lines), "2");
+  assert.equal(ids(caughtUp([line(2)], []).lines), "2");
 });
 
 test("bars stay inside their line and are always seen", () => {
