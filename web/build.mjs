@@ -26,6 +26,7 @@ await rm(join(here, "realtime", "build"), { recursive: true, force: true });
 execFileSync(process.execPath, [resolve("typescript/bin/tsc"), "-p", join(here, "realtime")], { stdio: "inherit" });
 
 // The dashboard: pages of Svelte, and the licences of what ends up in them.
-await import("vite").then(async ({ build }) => build((await import("./dashboard/build.config.mjs")).default));
+const { build } = await import("vite");
+await build({ ...(await import("./dashboard/build.config.mjs")).default, configFile: false });
 const licences = await Promise.all(["svelte/LICENSE.md", "uplot/LICENSE"].map((name) => readFile(join(here, "node_modules", name), "utf8").then((text) => `${dirname(name)}\n\n${text}`)));
 await writeFile(join(dist, "dashboard", "LICENSES.txt"), licences.join("\n\n"));

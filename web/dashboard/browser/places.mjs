@@ -25,4 +25,4 @@ export const places = () => [
 ];
 
 /** True in the page when nothing is on its way any more. */
-export const settled = "document.querySelector('main h1, main .panel') && !document.querySelector('.waiting') && document.querySelector('.mark.live, .mark.paused, .door')";
+export const settled = "document.querySelector('main h1, main .panel') && !document.querySelector('.waiting') && document.querySelector('.mark.live, .mark.paused')";

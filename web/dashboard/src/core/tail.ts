@@ -11,6 +11,19 @@ export function ahead(lines: readonly Line[], line: Line): readonly Line[] {
   return [line, ...lines].slice(0, MOST);
 }
 
+/**
+ * Fits in the newest lines after the stream was away. When they don't reach
+ * back to what is known, the known ones are dropped rather than a hole hidden:
+ * whole says which it was.
+ */
+export function caughtUp(lines: readonly Line[], newest: readonly Line[]): { lines: readonly Line[]; whole: boolean } {
+  const known = new Set(lines.map((line) => line.id));
+  if (lines.length > 0 && newest.length > 0 && !newest.some((line) => known.has(line.id))) return { lines: newest, whole: false };
+  const fresh = newest.filter((line) => !known.has(line.id));
+  const all = [...fresh, ...lines].sort((a, b) => Date.parse(b.at) - Date.parse(a.at));
+  return { lines: all.slice(0, Math.max(MOST, lines.length)), whole: true };
+}
+
 /** Appends what is older, without what is there already. */
 export function behind(lines: readonly Line[], older: readonly Line[]): readonly Line[] {
   const known = new Set(lines.map((line) => line.id));

@@ -1,7 +1,7 @@
 // The stream of the current page, its state, and the verdict that every stream
 // carries.
 import { Link, type LinkState, type Surroundings } from "../core/live.ts";
-import type { Verdict } from "../core/shapes.ts";
+import type { Overview, Verdict } from "../core/shapes.ts";
 import { api, session } from "./session.svelte.ts";
 
 /** The browser around a link. */
@@ -46,6 +46,16 @@ class Live {
   listen(topic: string, taker: (data: unknown) => void): () => void {
     this.#takers.set(taker, topic);
     return () => this.#takers.delete(taker);
+  }
+
+  /** Asks for the verdict, where no stream has brought it yet. */
+  async ask(): Promise<void> {
+    try {
+      const now = await api.get<Overview>("overview");
+      this.verdict ??= { ...now.verdict, problems: now.problems.length };
+    } catch {
+      // The stream will bring it, or the page says what is wrong.
+    }
   }
 
   /** Stops or resumes the updates. */
