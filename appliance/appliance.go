@@ -26,6 +26,7 @@ import (
 	"selflink/appliance/realtime"
 	"selflink/appliance/schedule"
 	"selflink/appliance/snowflake"
+	"selflink/appliance/storage"
 	"selflink/appliance/telemetry"
 	"selflink/services/accounts"
 	"selflink/services/mentor"
@@ -49,6 +50,7 @@ type Appliance struct {
 	broker    *broker.Broker
 	jobs      *jobs.Engine
 	schedules *schedule.Scheduler
+	storage   storage.Store
 	backups   *backup.Keeper
 	events    *realtime.Publisher
 	realtime  *realtime.Hub
@@ -140,6 +142,10 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	if a.schedules, err = schedule.New(schedule.Options{DB: a.database.Pool(), Jobs: a.jobs, Logger: a.log, Health: a.health}); err != nil {
 		return err
 	}
+	if a.storage, err = NewStorage(cfg); err != nil {
+		return err
+	}
+	a.health.Add(storage.HealthCheck(a.storage))
 	backups := backupOptions(cfg, a.database, a.log, build)
 	if cfg.BackupSchedule != "" { // who makes none here makes them elsewhere
 		backups.Health = a.health
