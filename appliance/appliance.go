@@ -51,6 +51,7 @@ type Appliance struct {
 	jobs      *jobs.Engine
 	schedules *schedule.Scheduler
 	storage   storage.Store
+	mediaDir  string // of the local one, whether it is used or not
 	backups   *backup.Keeper
 	events    *realtime.Publisher
 	realtime  *realtime.Hub
@@ -145,8 +146,9 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	if a.storage, err = NewStorage(cfg); err != nil {
 		return err
 	}
+	a.mediaDir = cfg.Storage.Dir
 	a.health.Add(storage.HealthCheck(a.storage))
-	backups := backupOptions(cfg, a.database, a.log, build)
+	backups := backupOptions(cfg, a.database, a.storage, a.log, build)
 	if cfg.BackupSchedule != "" { // who makes none here makes them elsewhere
 		backups.Health = a.health
 	}
@@ -316,6 +318,7 @@ func (a *Appliance) parts() []part {
 	return []part{
 		{"database", a.database.Start, a.database.Stop},
 		{"schema", a.migrate, nothing},
+		{"files", a.settleFiles, nothing},
 		{"ids", a.ids.Start, a.ids.Stop},
 		{"broker", a.broker.Start, a.broker.Stop},
 		{"accounts", a.accounts.Start, a.accounts.Stop},
