@@ -7,6 +7,7 @@ TOOLS := $(CURDIR)/.tools
 SQLC_VERSION        := v1.31.1
 STATICCHECK_VERSION := v0.8.2
 GOVULNCHECK_VERSION := v1.9.0
+VERSITYGW_VERSION   := v1.8.0
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -45,12 +46,12 @@ test-web: web ## Run the front end's unit tests
 	cd web && npm test --silent
 
 .PHONY: test-deps
-test-deps:
+test-deps: $(TOOLS)/versitygw
 	@packaging/install-deps test
 
 .PHONY: test
 test: web test-deps test-web ## Run the tests (RACE=1: with the race detector)
-	go test $(TESTFLAGS) ./...
+	VERSITYGW=$(TOOLS)/versitygw go test $(TESTFLAGS) ./...
 
 .PHONY: race
 race: ## The tests with the race detector
@@ -99,3 +100,7 @@ $(TOOLS)/staticcheck:
 
 $(TOOLS)/govulncheck:
 	GOBIN=$(TOOLS) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+
+# An S3 server for the tests; nothing of it is in the binary.
+$(TOOLS)/versitygw:
+	GOBIN=$(TOOLS) go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)

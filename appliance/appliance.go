@@ -30,6 +30,7 @@ import (
 	"selflink/appliance/realtime"
 	"selflink/appliance/schedule"
 	"selflink/appliance/snowflake"
+	"selflink/appliance/storage"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
@@ -55,6 +56,8 @@ type Appliance struct {
 	broker    *broker.Broker
 	jobs      *jobs.Engine
 	schedules *schedule.Scheduler
+	storage   storage.Store
+	mediaDir  string // of the local one, whether it is used or not
 	backups   *backup.Keeper
 	events    *realtime.Publisher
 	realtime  *realtime.Hub
@@ -159,7 +162,12 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 	if a.schedules, err = schedule.New(schedule.Options{DB: a.database.Pool(), Jobs: a.jobs, Logger: a.log, Health: a.health}); err != nil {
 		return err
 	}
-	backups := backupOptions(cfg, a.database, a.log, build)
+	if a.storage, err = NewStorage(cfg); err != nil {
+		return err
+	}
+	a.mediaDir = cfg.Storage.Dir
+	a.health.Add(storage.HealthCheck(a.storage))
+	backups := backupOptions(cfg, a.database, a.storage, a.log, build)
 	if cfg.BackupSchedule != "" { // who makes none here makes them elsewhere
 		backups.Health = a.health
 	}
@@ -363,6 +371,7 @@ func (a *Appliance) parts() []part {
 	return []part{
 		{"database", a.database.Start, a.database.Stop},
 		{"schema", a.migrate, nothing},
+		{"files", a.settleFiles, nothing},
 		{"ids", a.ids.Start, a.ids.Stop},
 		{"broker", a.broker.Start, a.broker.Stop},
 		{"accounts", a.accounts.Start, a.accounts.Stop},

@@ -7,12 +7,14 @@ import (
 	"selflink/appliance/backup"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
+	"selflink/appliance/storage"
 )
 
 // backupOptions are shared by the server and the commands beside it.
-func backupOptions(cfg *config.Config, db *database.Server, log *slog.Logger, build Build) backup.Options {
+func backupOptions(cfg *config.Config, db *database.Server, files storage.Store, log *slog.Logger, build Build) backup.Options {
 	return backup.Options{
 		Database: db, BinDir: cfg.PostgresBinDir, DataDir: cfg.DataDir, Dir: cfg.BackupDir, Keep: cfg.BackupKeep,
+		Files: files,
 		Build: backup.Build(build), Logger: log,
 	}
 }
@@ -32,7 +34,12 @@ func OpenBackups(ctx context.Context, cfg *config.Config, log *slog.Logger, buil
 		return nil, err
 	}
 	b := &Backups{database: db}
-	options := backupOptions(cfg, db, log, build)
+	files, err := NewStorage(cfg)
+	if err != nil {
+		_ = b.Close()
+		return nil, err
+	}
+	options := backupOptions(cfg, db, files, log, build)
 	options.Progress = progress
 	if b.Keeper, err = backup.New(options); err != nil {
 		_ = b.Close()
@@ -51,5 +58,15 @@ func (b *Backups) Close() error {
 // NewRestorer makes what restores archives while no server runs. progress may
 // be nil.
 func NewRestorer(cfg *config.Config, log *slog.Logger, progress func(backup.Progress)) *backup.Restorer {
-	return &backup.Restorer{Database: databaseOptions(cfg, log), DataDir: cfg.DataDir, Logger: log, Progress: progress}
+	return &backup.Restorer{Database: databaseOptions(cfg, log), DataDir: cfg.DataDir, MediaDir: cfg.Storage.Dir, Logger: log, Progress: progress}
+}
+
+// settleFiles ends a restore that was killed after its database had taken its
+// place and before its files had.
+func (a *Appliance) settleFiles(ctx context.Context) error {
+	done, err := backup.Settle(ctx, a.database.Direct(), a.mediaDir)
+	if done && err == nil {
+		a.log.Info("the files of an interrupted restore are in their place", "component", "backup", "dir", a.mediaDir)
+	}
+	return err
 }

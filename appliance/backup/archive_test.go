@@ -151,7 +151,7 @@ func TestRefusedArchives(t *testing.T) {
 		{"a changed manifest", pack(t, edit(t, whole, manifestName, rows)), ErrDamaged, "checksum of manifest.json"},
 		{"a changed and sealed manifest", pack(t, sealed(edit(t, whole, manifestName, rows))), ErrMismatch, "123456"},
 		{"a changed header", pack(t, edit(t, whole, headerName, func(m map[string]any) { m["schema"] = 1 })), ErrDamaged, "contradict"},
-		{"a newer format", pack(t, edit(t, whole, headerName, func(m map[string]any) { m["format"] = 2; m["schema"] = "seven" })), ErrNewer, "format 2"},
+		{"a newer format", pack(t, edit(t, whole, headerName, func(m map[string]any) { m["format"] = Format + 1; m["schema"] = "seven" })), ErrNewer, "format 3"},
 		{"an unknown format", pack(t, edit(t, whole, headerName, func(m map[string]any) { m["format"] = 0 })), ErrNotArchive, "format 0"},
 		{"a newer schema", pack(t, resealed(t, whole, func(m map[string]any) { m["schema"] = 9999 })), ErrNewer, "step 9999"},
 		{"a newer Postgres", pack(t, resealed(t, whole, func(m map[string]any) { m["postgres"].(map[string]any)["major"] = 99 })), ErrNewer, "PostgreSQL 99"},

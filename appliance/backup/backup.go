@@ -1,8 +1,8 @@
-// Package backup makes archives of the database, proves that they can be
-// restored, and restores them.
+// Package backup makes archives of the database and of the files beside it,
+// proves that they can be restored, and restores them.
 //
 // An archive is one file, a tar compressed with zstd: what made it, the dump in
-// numbered pieces, and a manifest with the size and checksum of every member
+// numbered pieces, the uploaded files, and a manifest with the size and checksum of every member
 // and the number of rows of every table, all of one snapshot. It appears under
 // its name when it is complete and on disk, never before.
 //
@@ -21,6 +21,7 @@ import (
 	"selflink/appliance/backup/backupdb"
 	"selflink/appliance/database"
 	"selflink/appliance/health"
+	"selflink/appliance/storage"
 )
 
 // Errors that callers branch on. Their texts say what to do.
@@ -57,6 +58,7 @@ type Stage string
 // The stages, in the order in which they come.
 const (
 	Dumping   Stage = "dumping"
+	Copying   Stage = "copying files"
 	Checking  Stage = "checking"
 	Restoring Stage = "restoring"
 )
@@ -64,9 +66,9 @@ const (
 // Progress is how far an operation is.
 type Progress struct {
 	Stage   Stage
-	Bytes   int64 // of the dump so far, or read of the archive
+	Bytes   int64 // of the dump or the files so far, or read of the archive
 	Total   int64 // 0: not known
-	Written int64 // of the archive so far; only while dumping
+	Written int64 // of the archive so far; only while it is made
 }
 
 // Build says which build makes the archives.
@@ -86,6 +88,9 @@ type Options struct {
 	DataDir string
 	// Dir is where archives without a name of their own go (<DataDir>/backups).
 	Dir string
+	// Files are the uploaded files, which go into the archives when they are in
+	// a local directory (none).
+	Files storage.Store
 	// Keep is how many archives retention leaves in Dir (7).
 	Keep   int
 	Build  Build

@@ -16,6 +16,7 @@ import (
 
 	"selflink/appliance/backup/backupdb"
 	"selflink/appliance/database"
+	"selflink/appliance/storage"
 )
 
 const (
@@ -55,6 +56,7 @@ type Result struct {
 	Tables   int           `json:"tables"`
 	Rows     int64         `json:"rows"`
 	Secrets  []string      `json:"secrets"`
+	Files    *Files        `json:"files"` // null: none are looked after
 	// Unrecorded says why the database does not know of the archive. Empty:
 	// it does.
 	Unrecorded string `json:"unrecorded,omitempty"`
@@ -186,11 +188,29 @@ func (k *Keeper) fill(ctx context.Context, w *writer, snap snapshot, secrets map
 	if err := w.addSecrets(secrets); err != nil {
 		return err
 	}
+	if m.Files, err = k.addFiles(ctx, w); err != nil {
+		return err
+	}
 	m.FinishedAt = k.now().UTC()
 	out.Bytes, out.SHA256, err = w.finish(m)
 	m.Header, m.Members = w.header, w.members
-	out.Manifest = m
+	out.Manifest, out.Files = m, m.Files
 	return err
+}
+
+// addFiles puts the uploaded files into the archive, or says where they are
+// instead.
+func (k *Keeper) addFiles(ctx context.Context, w *writer) (*Files, error) {
+	switch {
+	case k.opts.Files == nil:
+		return nil, nil //nolint:nilnil // there are none
+	case k.opts.Files.Backend() != storage.BackendLocal:
+		return &Files{Backend: k.opts.Files.Backend(), Place: k.opts.Files.Place()}, nil
+	}
+	f, err := w.addFiles(ctx, k.opts.Files, func(bytes int64) {
+		k.opts.Progress(Progress{Stage: Copying, Bytes: bytes, Written: w.written})
+	})
+	return &f, err
 }
 
 // snapshot is the state of the database that an archive holds.

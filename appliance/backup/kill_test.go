@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/database"
+	"selflink/appliance/storage"
 )
 
 // The test binary, started again with these, does one piece of work and may
@@ -44,7 +45,7 @@ func runChild() int {
 		}
 	}
 	options := database.Options{DataDir: os.Getenv(childData), DatabaseURL: os.Getenv(childURL), Postgres: quick()}
-	r := &Restorer{Database: options, DataDir: os.Getenv(childData), step: step}
+	r := &Restorer{Database: options, DataDir: os.Getenv(childData), MediaDir: filepath.Join(os.Getenv(childData), "media"), step: step}
 	var err error
 	switch os.Getenv(childWork) {
 	case "restore":
@@ -66,7 +67,7 @@ func childKeeper(ctx context.Context, options database.Options, step func(string
 	if err != nil {
 		return err
 	}
-	k, err := New(Options{Database: server, DataDir: os.Getenv(childData), Progress: func(p Progress) { step(string(p.Stage)) }})
+	k, err := New(Options{Database: server, DataDir: os.Getenv(childData), Files: storage.NewLocal(filepath.Join(os.Getenv(childData), "media")), Progress: func(p Progress) { step(string(p.Stage)) }})
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,11 @@ func requireKilled(t *testing.T, err error, at string) {
 func TestRestoreIsKilled(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, mayCreate)
+	archivedFiles := p.putFiles("archived", 30)
 	file := p.archive(300)
+	p.dropFiles(archivedFiles, 10)
+	p.putFiles("current", 20)
+	currentFiles := p.filesNow()
 	var archived, current map[string]string
 	p.look(func(q database.Querier) {
 		archived = without(contents(t, q), "realtime_log", "backups")
@@ -114,15 +119,19 @@ func TestRestoreIsKilled(t *testing.T) {
 	state := func(at string) (old bool) {
 		p.look(func(q database.Querier) {
 			got := without(contents(t, q), "realtime_log", "backups")
+			_, err := Settle(t.Context(), q, p.media()) // as the server's start does
+			require.NoError(t, err)
 			if old = got["public.mentor_purges"] == current["public.mentor_purges"]; old {
 				require.Equal(t, current, got, at)
+				require.Equal(t, currentFiles, p.filesNow(), at)
 			} else {
 				require.Equal(t, archived, got, at)
+				require.Equal(t, archivedFiles, p.filesNow(), at)
 			}
 		})
 		return old
 	}
-	for _, at := range []string{"checked", "held", "made", "piece", "filled", "completed", "broker", "renaming"} {
+	for _, at := range []string{"checked", "held", "made", "piece", "filled", "completed", "file", "files filled", "broker", "journal", "renaming"} {
 		requireKilled(t, rerun(t, "restore", p.url, p.data, file, at+"/1").Run(), at)
 		require.True(t, state(at), "killed at %s: the old state", at)
 	}
@@ -134,8 +143,16 @@ func TestRestoreIsKilled(t *testing.T) {
 		timer.Stop()
 		state("some moment")
 	}
+	for _, at := range []string{"swapped/1", "file moved/1", "files aside/1", "file moved/2", "files swapped/1"} {
+		requireKilled(t, rerun(t, "restore", p.url, p.data, file, at).Run(), at)
+		require.False(t, state(at), "the new state")
+		require.NoError(t, rerun(t, "undo", p.url, p.data, "", "").Run(), "after "+at)
+		require.True(t, state("undone after "+at), "the old state, with its files")
+	}
+	// The next restore goes on with one that was killed, too.
 	requireKilled(t, rerun(t, "restore", p.url, p.data, file, "swapped/1").Run(), "swapped")
-	require.False(t, state("swapped"), "the new state")
+	requireKilled(t, rerun(t, "undo", p.url, p.data, "", "renaming/1").Run(), "renaming")
+	require.False(t, state("swapped, and an undo killed"), "the new state")
 
 	require.NoError(t, rerun(t, "restore", p.url, p.data, file, "").Run(), "a rerun completes")
 	require.False(t, state("end"))
@@ -143,6 +160,15 @@ func TestRestoreIsKilled(t *testing.T) {
 	require.NotEmpty(t, p.names(aside))
 	requireKilled(t, rerun(t, "undo", p.url, p.data, "", "renaming/1").Run(), "renaming")
 	require.False(t, state("undo"))
+	requireKilled(t, rerun(t, "undo", p.url, p.data, "", "file moved/1").Run(), "file moved")
+	require.False(t, state("undo killed later"), "the last restore was of the same archive")
+	require.NotEmpty(t, p.hiddenFiles(asidePrefix))
+	dropped, err := p.restorer().DropOld(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, dropped.FilesDropped)
+	require.Empty(t, p.hiddenFiles("."+aside))
+	require.Empty(t, p.hiddenFiles(sidePrefix))
+	require.False(t, state("dropped"))
 }
 
 // TestManagedIsKilled does it with a private cluster, whose Postgres dies too.
@@ -215,14 +241,15 @@ func TestManagedIsKilled(t *testing.T) {
 func TestBackupIsKilled(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, mayCreate)
+	p.putFiles("x", 200)
 	p.archive(300)
 	dir := DefaultDir(p.data)
 	first := archivesIn(t, dir)
-	for i := range 4 {
-		cmd := rerun(t, "backup", p.url, p.data, "", zeroOr(i == 0, string(Dumping)+"/1"))
+	for i, at := range []string{string(Dumping) + "/1", string(Copying) + "/50", "", "", ""} {
+		cmd := rerun(t, "backup", p.url, p.data, "", at)
 		require.NoError(t, cmd.Start())
 		timer := time.AfterFunc(time.Duration(rand.Int64N(int64(600*time.Millisecond))), func() { _ = cmd.Process.Kill() })
-		if i == 0 {
+		if i < 2 {
 			timer.Stop()
 		}
 		_ = cmd.Wait()
@@ -252,11 +279,4 @@ func TestBackupIsKilled(t *testing.T) {
 	_, err = p.keeper(server).Verify(t.Context(), file)
 	require.NoError(t, err)
 	require.Empty(t, p.names(forVerify))
-}
-
-func zeroOr(yes bool, text string) string {
-	if yes {
-		return text
-	}
-	return ""
 }

@@ -8,7 +8,9 @@ import (
 
 // Format is the version of the archives that this package writes, and the
 // newest that it reads.
-const Format = 1
+//
+// 1 had no files.
+const Format = 2
 
 // Header is the first member of an archive: what has to be known before
 // anything else of it is read.
@@ -35,7 +37,8 @@ type Manifest struct {
 	DatabaseBytes int64     `json:"database_bytes"` // on disk, when it was dumped
 	DumpBytes     int64     `json:"dump_bytes"`     // before compression
 	Tables        []Table   `json:"tables"`         // in the order of their names
-	Members       []Member  `json:"members"`        // in the order of the archive, all before the manifest
+	Files         *Files    `json:"files"`          // null: made before there were any
+	Members       []Member  `json:"members"`        // in the order of the archive, all before the manifest but the files
 }
 
 // Table is a table and its rows in the snapshot that was dumped.
@@ -93,7 +96,7 @@ func decodeHeader(raw []byte) (Header, error) {
 
 // decodeManifest reads the manifest and compares it with what was found before
 // it in the archive.
-func decodeManifest(raw []byte, header Header, found []Member) (Manifest, error) {
+func decodeManifest(raw []byte, header Header, found []Member, files fileList) (Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("%w: %s cannot be read", ErrDamaged, manifestName)
@@ -118,7 +121,7 @@ func decodeManifest(raw []byte, header Header, found []Member) (Manifest, error)
 	if len(m.Members) > len(found) {
 		return m, fmt.Errorf("%w: %s is missing", ErrDamaged, m.Members[len(found)].Name)
 	}
-	return m, nil
+	return m, m.filesFit(files)
 }
 
 // differences compares the rows of a restored database with the manifest's.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -45,6 +46,8 @@ const (
 	headerMember
 	chunkMember
 	secretMember
+	fileMember // streamed, and bounded by its list alone
+	listMember
 	manifestMember
 	sealMember
 )
@@ -58,6 +61,8 @@ func (k memberKind) limit() int64 {
 		return chunkBytes
 	case secretMember:
 		return maxSecret
+	case listMember:
+		return maxListBytes
 	case manifestMember:
 		return maxManifest
 	case sealMember:
@@ -87,6 +92,16 @@ func kindOf(name string) memberKind {
 		}
 		return strangeMember
 	}
+	if _, ok := fileKey(name); ok {
+		return fileMember
+	}
+	if digits, ok := strings.CutPrefix(name, listPrefix); ok {
+		digits, ok = strings.CutSuffix(digits, listSuffix)
+		if n, err := strconv.Atoi(digits); ok && err == nil && n > 0 && listName(n) == name {
+			return listMember
+		}
+		return strangeMember
+	}
 	if file, ok := strings.CutPrefix(name, secretsPrefix); ok && plainName(file) {
 		return secretMember
 	}
@@ -112,6 +127,11 @@ type member struct {
 	Member
 	kind    memberKind
 	content []byte
+
+	// Of a file, whose checksum is not known yet: its content is read from file.
+	key      string
+	file     io.Reader
+	modified time.Time
 }
 
 // scan reads a whole archive from r, calls visit for each member, and returns
@@ -177,6 +197,8 @@ type scanner struct {
 	lastName string
 	chunks   int
 	secrets  int
+	files    fileList
+	lastFile string // name of its member
 	header   Header
 	rawSum   string // of the manifest
 	manifest Manifest
@@ -217,11 +239,18 @@ func (s *scanner) next() (done bool, err error) {
 		return false, s.failure(err)
 	}
 	kind := kindOf(h.Name)
-	if kind == strangeMember || h.Typeflag != tar.TypeReg {
+	if kind == strangeMember || h.Typeflag != tar.TypeReg || isSparse(h) {
 		return false, s.strange(fmt.Sprintf("it holds %.100q, which does not belong into an archive", h.Name))
 	}
 	if err := s.order(kind, h.Name); err != nil {
 		return false, err
+	}
+	if kind == fileMember {
+		if err := s.file(h); err != nil {
+			return false, err
+		}
+		s.last, s.lastName = kind, h.Name
+		return false, nil
 	}
 	if h.Size > kind.limit() {
 		return false, fmt.Errorf("%w: %s has %d bytes, more than the %d that it may have", ErrDamaged, h.Name, h.Size, kind.limit())
@@ -240,6 +269,16 @@ func (s *scanner) next() (done bool, err error) {
 	}
 	s.last, s.lastName = kind, h.Name
 	return false, s.visit(m)
+}
+
+// isSparse finds the headers that make a tar claim more than it holds.
+func isSparse(h *tar.Header) bool {
+	for name := range h.PAXRecords {
+		if strings.HasPrefix(name, "GNU.sparse") {
+			return true
+		}
+	}
+	return false
 }
 
 // strange says that a file is not ours, or not any more.
@@ -262,8 +301,13 @@ func (s *scanner) order(kind memberKind, name string) error {
 	case secretMember:
 		s.secrets++
 		right = (s.last == chunkMember || s.last == secretMember && s.lastName < name) && s.secrets <= maxSecrets
+	case fileMember:
+		right = (s.last == chunkMember || s.last == secretMember || s.last == fileMember || s.last == listMember) && s.lastFile < name
+	case listMember:
+		s.files.lists++
+		right = s.last == fileMember && name == listName(s.files.lists) && s.files.lists <= maxLists
 	case manifestMember:
-		right = s.last == chunkMember || s.last == secretMember
+		right = s.last == chunkMember || s.last == secretMember || s.last == listMember
 	case sealMember:
 		right = s.last == manifestMember
 	}
@@ -280,7 +324,9 @@ func (s *scanner) take(m member) (err error) {
 		s.header, err = decodeHeader(m.content)
 	case manifestMember:
 		s.rawSum = m.SHA256
-		s.manifest, err = decodeManifest(m.content, s.header, s.members)
+		s.manifest, err = decodeManifest(m.content, s.header, s.members, s.files)
+	case listMember:
+		err = s.list(m)
 	case sealMember:
 		if strings.TrimSpace(string(m.content)) != s.rawSum {
 			return fmt.Errorf("%w: the checksum of %s is not the one in %s", ErrDamaged, manifestName, sealName)
@@ -379,6 +425,9 @@ func (a *archive) dump(ctx context.Context, w io.Writer, progress func(Progress)
 		if m.kind == manifestMember || m.kind == sealMember {
 			return nil
 		}
+		if m.kind == fileMember {
+			return errEnough // nothing of the dump follows
+		}
 		if i >= len(a.manifest.Members) || a.manifest.Members[i] != m.Member {
 			return fmt.Errorf("%w: it changed while it was read", ErrDamaged)
 		}
@@ -391,6 +440,36 @@ func (a *archive) dump(ctx context.Context, w io.Writer, progress func(Progress)
 		}
 		written += m.Bytes
 		progress(Progress{Stage: Restoring, Bytes: written, Total: a.manifest.DumpBytes})
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// errEnough ends a reading.
+var errEnough = errors.New("enough")
+
+// files calls visit for every file. That they are those of openArchive is known
+// at the end: each list is compared with the files before it, and with the
+// manifest.
+func (a *archive) files(ctx context.Context, visit func(m member) error) error {
+	if _, err := a.file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read the archive again: %w", err)
+	}
+	i := 0
+	_, err := scan(ctx, a.file, func(m member) error {
+		switch m.kind {
+		case fileMember:
+			return visit(m)
+		case manifestMember, sealMember:
+			return nil
+		}
+		if i >= len(a.manifest.Members) || a.manifest.Members[i] != m.Member {
+			return fmt.Errorf("%w: it changed while it was read", ErrDamaged)
+		}
+		i++
 		return nil
 	})
 	return err

@@ -30,7 +30,10 @@ type Restorer struct {
 	Database database.Options
 	// DataDir is the appliance's data directory.
 	DataDir string
-	Logger  *slog.Logger
+	// MediaDir is where uploaded files are, or would be if they were kept in a
+	// directory. Empty: those of archives are left in them.
+	MediaDir string
+	Logger   *slog.Logger
 	// Progress is called after every piece, from one goroutine (never).
 	Progress func(Progress)
 
@@ -57,9 +60,13 @@ type Restored struct {
 	Rows     int64    `json:"rows"`
 	Aside    string   `json:"aside,omitempty"` // where the old database is now; empty: it was empty or dropped
 	Dropped  []string `json:"dropped"`
-	Secrets  []string `json:"secrets"`      // put back
-	Kept     []string `json:"kept_secrets"` // files of the secrets of before
-	Seconds  float64  `json:"seconds"`
+	// Files are those of the archive; null: it was made before there were any.
+	Files        *Files   `json:"files"`
+	FilesAside   string   `json:"files_aside,omitempty"` // where the old files are now
+	FilesDropped []string `json:"files_dropped,omitempty"`
+	Secrets      []string `json:"secrets"`      // put back
+	Kept         []string `json:"kept_secrets"` // files of the secrets of before
+	Seconds      float64  `json:"seconds"`
 }
 
 // Plan is what a restore would do.
@@ -129,6 +136,7 @@ type held struct {
 	site   *site
 	schema int64  // newest migration of this version
 	app    string // application_name of our own sessions
+	files  sideFiles
 }
 
 // hold starts or reaches the database, and refuses when an appliance runs.
@@ -188,7 +196,7 @@ func (h *held) reach(ctx context.Context) error {
 	if err := h.site.clean(ctx); err != nil {
 		return fmt.Errorf("remove what an earlier run left: %w", err)
 	}
-	return nil
+	return h.settle(ctx)
 }
 
 // mayReplace asks whether an external database may be renamed.
@@ -285,10 +293,10 @@ func (r *Restorer) Restore(ctx context.Context, req RestoreRequest) (out Restore
 		}
 	}
 	if req.DropOld {
-		if out.Dropped, err = h.dropAside(ctx); err != nil {
+		if err = h.dropAside(ctx, &out); err != nil {
 			return out, fmt.Errorf("the database is restored, what it replaced is still there: %w", err)
 		}
-		out.Aside = ""
+		out.Aside, out.FilesAside = "", ""
 	}
 	out.Seconds = time.Since(begin).Seconds()
 	return out, nil
@@ -299,6 +307,9 @@ func (h *held) restore(ctx context.Context, a *archive, out *Restored) (err erro
 		return fmt.Errorf("%w. Nothing was changed", err)
 	}
 	if err := h.site.room(a.manifest); err != nil {
+		return err
+	}
+	if err := h.roomForFiles(a.manifest); err != nil {
 		return err
 	}
 	program, err := findTool(ctx, h.Database.BinDir, restoreProgram, h.site.major)
@@ -327,6 +338,10 @@ func (h *held) restore(ctx context.Context, a *archive, out *Restored) (err erro
 		return fmt.Errorf("%w. Nothing was changed", err)
 	}
 	h.step("completed")
+	files, err := h.fillFiles(ctx, a)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w. Nothing was changed", err), h.files.clean())
+	}
 	empty, err := h.isEmpty(ctx)
 	if err != nil {
 		return err
@@ -335,15 +350,21 @@ func (h *held) restore(ctx context.Context, a *archive, out *Restored) (err erro
 		return err
 	}
 	h.step("broker")
-	if out.Aside, err = h.swap(ctx, fresh); err != nil {
-		return fmt.Errorf("%w. Nothing was changed", err)
+	if out.Aside, err = h.swap(ctx, fresh, files); err != nil {
+		return errors.Join(fmt.Errorf("%w. Nothing was changed", err), h.giveUp(ctx, files))
 	}
 	swapped = true
 	h.step("swapped")
-	out.Tables, out.Rows = len(a.manifest.Tables), a.manifest.Rows()
+	if err := h.swapFiles(files, out); err != nil {
+		return err
+	}
+	out.Tables, out.Rows, out.Files = len(a.manifest.Tables), a.manifest.Rows(), a.manifest.Files
 	if empty { // there is nothing in it to go back to
 		old := out.Aside
 		out.Aside = ""
+		if out.FilesAside != "" && os.Remove(out.FilesAside) == nil {
+			out.FilesAside = ""
+		}
 		return h.site.drop(ctx, old)
 	}
 	return nil

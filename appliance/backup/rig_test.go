@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/database"
+	"selflink/appliance/storage"
 )
 
 func TestMain(m *testing.M) {
@@ -152,13 +153,16 @@ func (p *place) migrated() *database.Server {
 // keeper makes a keeper over a server.
 func (p *place) keeper(server *database.Server) *Keeper {
 	p.t.Helper()
-	k, err := New(Options{Database: server, DataDir: p.data, Build: Build{Version: "v1.2.3", Commit: "abc"}})
+	k, err := New(Options{Database: server, DataDir: p.data, Files: storage.NewLocal(p.media()), Build: Build{Version: "v1.2.3", Commit: "abc"}})
 	require.NoError(p.t, err)
 	return k
 }
 
+// media is the place's directory of files.
+func (p *place) media() string { return filepath.Join(p.data, "media") }
+
 func (p *place) restorer() *Restorer {
-	return &Restorer{Database: database.Options{DatabaseURL: p.url}, DataDir: p.data}
+	return &Restorer{Database: database.Options{DatabaseURL: p.url}, DataDir: p.data, MediaDir: p.media()}
 }
 
 // archive makes an archive of the place and stops what was opened for it.

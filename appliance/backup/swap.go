@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,8 +33,16 @@ func (h *held) isEmpty(ctx context.Context) (empty bool, err error) {
 
 // swap gives the current database another name and its own to fresh. Both
 // renames are one transaction, so there is always a database of that name.
-func (h *held) swap(ctx context.Context, fresh string) (old string, err error) {
+// files, if there are any, are written down to be swapped with them.
+func (h *held) swap(ctx context.Context, fresh string, files *journal) (old string, err error) {
 	old = h.site.newName(aside)
+	if files != nil {
+		files.Database, files.To = old, asideFolder(old)
+		if err := h.files.write(*files); err != nil {
+			return "", err
+		}
+		h.step("journal")
+	}
 	for range swapTries {
 		if err := h.alone(ctx); err != nil {
 			return "", err
@@ -72,20 +81,31 @@ func (h *held) endOwn(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// dropAside drops all databases that restores put aside.
-func (h *held) dropAside(ctx context.Context) ([]string, error) {
+// giveUp forgets a swap of files that did not come about. When the connection
+// broke it may have; then the journal stays, and the next start finds out.
+func (h *held) giveUp(ctx context.Context, files *journal) error {
+	if files == nil || h.site.conn.IsClosed() {
+		return nil
+	}
+	return h.settle(ctx)
+}
+
+// dropAside drops all databases and files that restores put aside.
+func (h *held) dropAside(ctx context.Context, out *Restored) error {
 	names, err := h.site.named(ctx, aside)
 	if err != nil {
-		return []string{}, err
+		return err
 	}
-	dropped := []string{}
 	for _, name := range names {
 		if err := h.site.drop(ctx, name); err != nil {
-			return dropped, err
+			return err
 		}
-		dropped = append(dropped, name)
+		out.Dropped = append(out.Dropped, name)
 	}
-	return dropped, nil
+	if h.MediaDir != "" {
+		out.FilesDropped, err = h.files.dropAside()
+	}
+	return err
 }
 
 // Undo swaps the database with the one that the last restore put aside. Doing
@@ -108,7 +128,20 @@ func (r *Restorer) Undo(ctx context.Context) (out Restored, err error) {
 	if err := h.forgetBroker(); err != nil {
 		return out, err
 	}
-	if out.Aside, err = h.swap(ctx, names[len(names)-1]); err != nil {
+	// The files that went aside with it come back with it.
+	last := names[len(names)-1]
+	var files *journal
+	if h.MediaDir != "" && slices.Contains(h.files.hidden(asidePrefix), asideFolder(last)) {
+		files = &journal{From: asideFolder(last)}
+		if err := h.files.movable(); err != nil {
+			return out, err
+		}
+	}
+	if out.Aside, err = h.swap(ctx, last, files); err != nil {
+		return out, errors.Join(err, h.giveUp(ctx, files))
+	}
+	h.step("swapped")
+	if err := h.swapFiles(files, &out); err != nil {
 		return out, err
 	}
 	out.Seconds = time.Since(begin).Seconds()
@@ -122,7 +155,6 @@ func (r *Restorer) DropOld(ctx context.Context) (out Restored, err error) {
 		return out, err
 	}
 	defer func() { err = errors.Join(err, h.release()) }()
-	out = Restored{Database: h.site.name, Secrets: []string{}, Kept: []string{}}
-	out.Dropped, err = h.dropAside(ctx)
-	return out, err
+	out = Restored{Database: h.site.name, Dropped: []string{}, Secrets: []string{}, Kept: []string{}}
+	return out, h.dropAside(ctx, &out)
 }

@@ -91,6 +91,9 @@ type Config struct {
 	PublishToken        Secret // zero: nobody publishes from outside
 	PublishRate         string // of one address; empty: no limit
 
+	// Files.
+	Storage StorageConfig
+
 	// Backup.
 	BackupSchedule string // cron expression of five fields, UTC; empty: none
 	BackupDir      string // absolute

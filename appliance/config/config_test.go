@@ -174,7 +174,7 @@ RUNNING_IN_DOCKER=true
 	notes := notesOf(r)
 	require.Contains(t, notes, "replaced by the embedded broker: CELERY_BROKER_URL, CELERY_RESULT_BACKEND, REDIS_URL, PUBSUB_REDIS_URL, REALTIME_REDIS_URL, REALTIME_CHANNELS_ENABLED")
 	require.Contains(t, notes, "no longer needed: DJANGO_SETTINGS_MODULE, GUNICORN_WORKERS")
-	require.Contains(t, notes, "not used by this version: STORAGE_BACKEND, S3_BUCKET, OPENSEARCH_ENABLED, COIN_FEE_BPS")
+	require.Contains(t, notes, "not used by this version: OPENSEARCH_ENABLED, COIN_FEE_BPS")
 	require.Contains(t, notes, "STORAGE_BACKEND=local ignores S3 settings: S3_BUCKET")
 	require.Contains(t, notes, "CORS_ALLOWED_ORIGINS: left out, because an origin is written as https://host: b.example")
 	require.NotContains(t, notes, "is not a setting")
@@ -232,7 +232,9 @@ func TestGuardrails(t *testing.T) {
 		{"unknown storage", "STORAGE_BACKEND=ftp", "STORAGE_BACKEND", "must be one of ['local','s3'], not 'ftp'"},
 		{"s3 without anything", "STORAGE_BACKEND=S3", "STORAGE_BACKEND", "STORAGE_BACKEND=s3 requires: S3_ENDPOINT, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY, S3_BUCKET"},
 		{"s3 without a bucket", "STORAGE_BACKEND=s3 S3_ENDPOINT=x S3_ACCESS_KEY_ID=y S3_SECRET_ACCESS_KEY=z S3_BUCKET=", "STORAGE_BACKEND", "STORAGE_BACKEND=s3 requires: S3_BUCKET"},
-		{"s3 complete", "STORAGE_BACKEND=s3 S3_ENDPOINT=x S3_ACCESS_KEY_ID=y S3_SECRET_ACCESS_KEY=z S3_BUCKET=b", "", "not used by this version"},
+		{"s3 complete", "STORAGE_BACKEND=s3 S3_ENDPOINT=x S3_ACCESS_KEY_ID=y S3_SECRET_ACCESS_KEY=z S3_BUCKET=b", "", ""},
+		{"s3 with a path", "STORAGE_BACKEND=s3 S3_ENDPOINT=https://x/y S3_ACCESS_KEY_ID=y S3_SECRET_ACCESS_KEY=z S3_BUCKET=b", "S3_ENDPOINT", "is not an address"},
+		{"media elsewhere", "SERVE_MEDIA=false", "", "a web server in front has to serve /media/"},
 		{"local with S3", "S3_ENDPOINT=x S3_BUCKET=b", "", "STORAGE_BACKEND=local ignores S3 settings: S3_ENDPOINT, S3_BUCKET"},
 		{"published key", "SECRET_KEY=unsafe-secret-key", "SECRET_KEY", "published example"},
 		{"published key, long", "JWT_SIGNING_KEY=please-change-me-in-production", "JWT_SIGNING_KEY", "published example"},

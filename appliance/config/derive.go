@@ -33,6 +33,9 @@ func (l *loader) derive() {
 	if c.BackupDir == "" {
 		l.choose("BACKUP_DIR", filepath.Join(c.DataDir, backupsDirName))
 	}
+	if c.Storage.Dir == "" {
+		l.choose("MEDIA_ROOT", filepath.Join(c.DataDir, mediaDirName))
+	}
 	l.deriveModel()
 	l.deriveOrigins()
 	if c.DatabaseTLS {

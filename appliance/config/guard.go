@@ -60,34 +60,6 @@ func (l *loader) guardDatabase() {
 	}
 }
 
-func (l *loader) guardStorage() {
-	given, ok := l.given[storageBackend]
-	backend := strings.ToLower(given.text)
-	if !ok {
-		backend = "local"
-	}
-	var present, missing []string
-	for _, name := range s3Names() {
-		if l.given[name].text == "" {
-			missing = append(missing, name)
-		} else {
-			present = append(present, name)
-		}
-	}
-	switch backend {
-	case "s3":
-		if len(missing) > 0 {
-			l.problem(storageBackend, "STORAGE_BACKEND=s3 requires: "+strings.Join(missing, ", "), "Give them, or set STORAGE_BACKEND=local.")
-		}
-	case "local":
-		if len(present) > 0 {
-			l.note(slog.LevelWarn, storageBackend, "STORAGE_BACKEND=local ignores S3 settings: "+strings.Join(present, ", "))
-		}
-	default:
-		l.problem(storageBackend, fmt.Sprintf("STORAGE_BACKEND must be one of ['local','s3'], not '%s'", given.text), "Set STORAGE_BACKEND=local, or leave it out.")
-	}
-}
-
 func (l *loader) guardHosts() {
 	c := l.cfg
 	if !slices.Contains(c.AllowedHosts, "*") {

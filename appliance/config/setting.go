@@ -34,6 +34,7 @@ const (
 	Limits     Group = "Limits"
 	Database   Group = "Database"
 	Jobs       Group = "Broker and jobs"
+	Files      Group = "Files"
 	Backup     Group = "Backup"
 	Clustering Group = "Cluster"
 	Realtime   Group = "Realtime"
@@ -42,7 +43,7 @@ const (
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Backup, Clustering, Realtime, Mentor, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Files, Backup, Clustering, Realtime, Mentor, Other}
 }
 
 // Status says what becomes of a setting.
@@ -73,7 +74,7 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{coreTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)

@@ -12,7 +12,7 @@ const (
 )
 
 func s3Names() []string {
-	return []string{"S3_ENDPOINT", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "S3_BUCKET"}
+	return []string{s3Endpoint, "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY", "S3_BUCKET"}
 }
 
 // laterTable lists what belongs to parts that this version does not have, but
@@ -22,12 +22,11 @@ func laterTable() []Setting {
 		"DEFAULT_FROM_EMAIL", "GOOGLE_REDIRECT_URI", "FACEBOOK_REDIRECT_URI", "GITHUB_REDIRECT_URI",
 		"THROTTLE_ASTRO_RATE", "THROTTLE_MATCHING_RATE", "MODERATION_BANNED_WORDS", "SWISSEPH_DATA_PATH",
 		"ASTRO_RULES_VERSION", "MATCH_RULES_VERSION",
-		"OPENSEARCH_HOST", "OPENSEARCH_SCHEME", "OPENSEARCH_USERNAME", "OPENSEARCH_USER",
-		storageBackend, "S3_ENDPOINT", "S3_BUCKET")
+		"OPENSEARCH_HOST", "OPENSEARCH_SCHEME", "OPENSEARCH_USERNAME", "OPENSEARCH_USER")
 	out = append(out, accepted(Later, isNumber,
 		"FEED_PRUNE_INTERVAL_HOURS", "FEED_PRUNE_DAYS", "ASTRO_CACHE_TTL_SECONDS", "RECO_DEFAULT_LIMIT", "RECO_MAX_FOLLOWS", "OPENSEARCH_PORT")...)
-	out = append(out, accepted(Later, nil, "FEATURE_SOULMATCH", "FEATURE_PAYMENTS", "OPENSEARCH_ENABLED", "SERVE_MEDIA", "S3_QUERYSTRING_AUTH")...)
-	return append(out, secrets(Later, "OPENSEARCH_PASSWORD", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")...)
+	out = append(out, accepted(Later, nil, "FEATURE_SOULMATCH", "FEATURE_PAYMENTS", "OPENSEARCH_ENABLED")...)
+	return append(out, secrets(Later, "OPENSEARCH_PASSWORD")...)
 }
 
 // moneyTable lists what belongs to coins and payments, which come later.

@@ -15,7 +15,7 @@ func backupVerb(ctx context.Context, p *program, args []string) error {
 	if len(args) > 0 && args[0] == "list" {
 		return backupList(ctx, p, args[1:])
 	}
-	o := p.newOptions("backup [options]", "Makes an archive of the database while the appliance goes on, or starts a private\ndatabase for it. The file appears when it is complete; none is ever overwritten.\nWhat was made before:  selflink backup list")
+	o := p.newOptions("backup [options]", "Makes an archive of the database and the uploaded files while the appliance goes on, or starts a private\ndatabase for it. The file appears when it is complete; none is ever overwritten.\nWhat was made before:  selflink backup list")
 	var r backup.Request
 	o.set.StringVar(&r.Output, "output", "", "`file` to write, or a directory; by default a file in BACKUP_DIR named after the time")
 	o.set.BoolVar(&r.WithSecrets, "with-secrets", false, "put the generated secrets into the archive too: whoever has it can sign in as anybody")
@@ -36,6 +36,11 @@ func backupVerb(ctx context.Context, p *program, args []string) error {
 		return p.printJSON(made)
 	}
 	fmt.Fprintf(p.stdout, "Backed up %d rows of %d tables in %s.\n  %s\n  %s, SHA-256 %s\n", made.Rows, made.Tables, made.Took.Round(10*time.Millisecond), made.File, size(made.Bytes), made.SHA256)
+	if f := made.Files; f != nil && f.Included {
+		fmt.Fprintf(p.stdout, "  It holds %d uploaded files, %s.\n", f.Count, size(f.Bytes))
+	} else if f != nil {
+		fmt.Fprintf(p.stdout, "  The uploaded files are not in it: they are in %s, which needs a backup of its own.\n", f.Place)
+	}
 	if len(made.Secrets) > 0 {
 		fmt.Fprintln(p.stdout, "  It holds the secrets of this installation: keep it like a password.")
 	}

@@ -74,8 +74,12 @@ func (p *program) printRestored(done backup.Restored, undone bool) error {
 	if done.Aside != "" {
 		fmt.Fprintf(p.stdout, "  What was there is kept as database %s.\n  Go back to it with:  selflink restore --undo --yes\n  Drop it with:        selflink restore --drop-old --yes\n", done.Aside)
 	}
+	printFiles(p, done)
 	for _, name := range done.Dropped {
 		fmt.Fprintf(p.stdout, "Dropped the database %s.\n", name)
+	}
+	for _, path := range done.FilesDropped {
+		fmt.Fprintf(p.stdout, "Removed the files in %s.\n", path)
 	}
 	for _, name := range done.Secrets {
 		fmt.Fprintf(p.stdout, "  The secret %s is that of the archive.\n", name)
@@ -84,13 +88,40 @@ func (p *program) printRestored(done backup.Restored, undone bool) error {
 		fmt.Fprintf(p.stdout, "  The one of before is kept as %s.\n", path)
 	}
 	if done.File == "" && !undone {
-		if len(done.Dropped) == 0 {
+		if len(done.Dropped)+len(done.FilesDropped) == 0 {
 			fmt.Fprintln(p.stdout, "No restore has put a database aside.")
 		}
 		return nil
 	}
 	_, err := fmt.Fprintln(p.stdout, "Start the appliance:  selflink serve")
 	return err
+}
+
+// printFiles says what became of the uploaded files.
+func printFiles(p *program, done backup.Restored) {
+	switch f := done.Files; {
+	case f != nil && f.Included:
+		fmt.Fprintf(p.stdout, "  %d uploaded files, %s, are in MEDIA_ROOT again.\n", f.Count, size(f.Bytes))
+	case f != nil:
+		fmt.Fprintf(p.stdout, "  The archive has no uploaded files: they are in %s.\n", f.Place)
+	case done.File != "":
+		fmt.Fprintln(p.stdout, "  The archive has no uploaded files; those that are here stay.")
+	}
+	if done.FilesAside != "" {
+		fmt.Fprintf(p.stdout, "  The files that were there are kept in %s.\n", done.FilesAside)
+	}
+}
+
+// filesPlanned says what would become of the uploaded files.
+func filesPlanned(m backup.Manifest) string {
+	switch f := m.Files; {
+	case f != nil && f.Included:
+		return fmt.Sprintf("with %d uploaded files, %s; those that are here now would be kept aside too", f.Count, size(f.Bytes))
+	case f != nil:
+		return "without uploaded files, which are in " + f.Place
+	default:
+		return "without uploaded files; those that are here would stay"
+	}
 }
 
 // restorePlan says what would be done.
@@ -123,6 +154,7 @@ func (p *program) restorePlan(ctx context.Context, o *options, re restorer, r ba
 	m := plan.Manifest
 	fmt.Fprintf(p.stdout, "This would restore %s\n  of %s, selflink %s, schema %d: %d rows of %d tables\n  in the place of %s.\n",
 		plan.File, moment(m.StartedAt), m.Appliance.Version, m.Schema, m.Rows(), len(m.Tables), plan.Target)
+	fmt.Fprintf(p.stdout, "  %s.\n", filesPlanned(m))
 	fmt.Fprintln(p.stdout, "  What is there now would be kept under another name unless it is empty; everything since\n  the archive would be gone from the current database. The broker's streams would be rebuilt.")
 	for _, name := range plan.Secrets {
 		fmt.Fprintf(p.stdout, "  The secret %s would be that of the archive.\n", name)

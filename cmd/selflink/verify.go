@@ -28,6 +28,11 @@ func verifyVerb(ctx context.Context, p *program, args []string) error {
 	m := v.Manifest
 	fmt.Fprintf(p.stdout, "%s is good.\n  of %s, selflink %s, schema %d, PostgreSQL %s\n  %s, SHA-256 %s\n",
 		v.File, moment(m.StartedAt), m.Appliance.Version, m.Schema, m.Postgres.Version, size(v.Bytes), v.SHA256)
+	if f := m.Files; f != nil && f.Included {
+		fmt.Fprintf(p.stdout, "  %d uploaded files, %s: every checksum is right\n", f.Count, size(f.Bytes))
+	} else if f != nil {
+		fmt.Fprintf(p.stdout, "  without the uploaded files, which are in %s\n", f.Place)
+	}
 	if v.Restored {
 		_, err = fmt.Fprintf(p.stdout, "  restored into a scratch database: %d rows of %d tables, as in the manifest\n", m.Rows(), len(m.Tables))
 	} else {
