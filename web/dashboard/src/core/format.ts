@@ -27,7 +27,7 @@ export function decimal(n: Maybe): string {
   if (n === null || n === undefined) return NONE;
   const size = Math.abs(n);
   if (size >= 100 || Number.isInteger(n)) return counts.format(n);
-  return size >= 10 ? n.toFixed(1) : size >= 0.01 ? n.toFixed(2) : "0";
+  return String(Number(n.toFixed(size >= 10 ? 1 : 2)));
 }
 
 /** Sizes in powers of 1024: 1.5 GiB. */

@@ -21,6 +21,8 @@ export const browser: Surroundings = {
 class Live {
   state = $state<LinkState>("connecting");
   verdict = $state.raw<Verdict | null>(null);
+  /** The server did not answer for a while: what is shown is old. */
+  away = $state(false);
   /** Whether the person stopped the updates. */
   held = $state(false);
   #topic = "";
@@ -33,11 +35,17 @@ class Live {
     this.stop();
     this.#topic = topic;
     this.#link = new Link(api.url("live", { topic }), [topic, "verdict", "gone"], {
-      state: (state) => (this.state = state),
+      state: (state) => {
+        this.state = state;
+        if (state === "live" || state === "paused") this.away = false;
+      },
       event: (type, data) => this.#event(type, data),
       // An EventSource does not say why it failed: a session that ended looks
       // like a server that is gone. Ask, but not at every attempt.
-      lost: (failed) => { if (failed <= 2 || failed % 5 === 0) void check(); },
+      lost: (failed) => {
+        if (failed >= 2) this.away = true;
+        if (failed <= 2 || failed % 5 === 0) void check();
+      },
     }, browser);
     if (this.held) this.#link.hold();
   }
