@@ -48,7 +48,7 @@ type jobFilter struct {
 	State string `json:"state" query:"state" optional:"true" blank:"true" max:"16"`
 	Kind  string `json:"kind" query:"kind" optional:"true" blank:"true" max:"128"`
 	Queue string `json:"queue" query:"queue" optional:"true" blank:"true" max:"128"`
-	Error string `json:"error" query:"error" optional:"true" blank:"true" max:"200" doc:"Text that the last error contains."`
+	Error string `json:"error" query:"error" optional:"true" blank:"true" max:"320" doc:"Text that the last error contains; the error of a group finds the group."`
 	Since string `json:"since" query:"since" optional:"true" blank:"true" max:"64" doc:"Created at or after, RFC 3339."`
 	Until string `json:"until" query:"until" optional:"true" blank:"true" max:"64" doc:"Created before, RFC 3339."`
 }
@@ -99,7 +99,7 @@ type jobsInput struct {
 	State string `query:"state" max:"16"`
 	Kind  string `query:"kind" max:"128"`
 	Queue string `query:"queue" max:"128"`
-	Error string `query:"error" max:"200" doc:"Text that the last error contains."`
+	Error string `query:"error" max:"320" doc:"Text that the last error contains; the error of a group finds the group."`
 	Since string `query:"since" max:"64" doc:"Created at or after, RFC 3339."`
 	Until string `query:"until" max:"64" doc:"Created before, RFC 3339."`
 }

@@ -30,7 +30,7 @@ const (
 	countMost = 100_000
 
 	// needleMost is the longest text that is searched for, in bytes.
-	needleMost = 200
+	needleMost = 320
 
 	// idSlack is how much earlier or later than its id says a job may have
 	// been created: ids are made by the clocks of the nodes, created_at by
@@ -52,7 +52,7 @@ type Query struct {
 	State State     `json:"state"`
 	Kind  string    `json:"kind"`
 	Queue string    `json:"queue"`
-	Error string    `json:"error"` // contained in the last error in any case of letters, up to 200 bytes
+	Error string    `json:"error"` // contained in the last error in any case of letters, up to 320 bytes; what stands for a number in an [ErrorGroup] stands for anything
 	Since time.Time `json:"since"` // created then or later
 	Until time.Time `json:"until"` // created earlier
 
@@ -156,7 +156,7 @@ func (q Query) conditions() (*conditions, error) {
 		c.add("queue = %s", q.Queue)
 	}
 	if q.Error != "" {
-		c.add("last_error ILIKE %s", "%"+strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(q.Error)+"%")
+		c.add("last_error ILIKE %s", "%"+needle(q.Error)+"%")
 	}
 	for _, bound := range []time.Time{q.Since, q.Until} {
 		if year := bound.Year(); !bound.IsZero() && (year < 1970 || year > 9999) {
@@ -337,4 +337,14 @@ FROM jobs`+c.where()+` ORDER BY id DESC LIMIT `+strconv.Itoa(min(f.Most, listMos
 		list = append(list, info)
 	}
 	return list, nil
+}
+
+// needle is the LIKE pattern of a text. What stands in an [ErrorGroup] for a
+// number, an id or a secret stands for anything, so that the error of a group
+// finds the jobs of the group.
+func needle(text string) string {
+	return strings.NewReplacer(
+		`\`, `\\`, `%`, `\%`, `_`, `\_`,
+		"<n>", "%", "<id>", "%", "<hex>", "%", "[redacted]", "%", "***", "%", "…", "%",
+	).Replace(text)
 }

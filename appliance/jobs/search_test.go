@@ -141,7 +141,7 @@ func TestSearchRefusesNonsense(t *testing.T) {
 		"state":         {State: "dead' OR 'a' = 'a"},
 		"NUL":           {Error: "a\x00"},
 		"not UTF-8":     {Kind: "\xff"},
-		"long":          {Queue: strings.Repeat("x", 201)},
+		"long":          {Queue: strings.Repeat("x", 321)},
 		"distant time":  {Since: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
 		"negative time": {Until: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
@@ -192,6 +192,16 @@ func TestErrorGroups(t *testing.T) {
 	}, groups[0])
 	require.Empty(t, groups[1].Error)
 	require.NotContains(t, groups[2].Error, "abcdef")
+	// The error of a group finds all its jobs, and no others.
+	for _, g := range groups {
+		if g.Error == "" {
+			continue // empty texts choose nothing
+		}
+		n, err := r.engine.Matching(t.Context(), jobs.Query{State: jobs.Dead, Kind: g.Kind, Error: g.Error})
+		require.NoError(t, err)
+		require.Equal(t, g.Count, n, g.Error)
+	}
+
 	none, err := newRig(t, nil).engine.ErrorGroups(t.Context())
 	require.NoError(t, err)
 	require.NotNil(t, none)

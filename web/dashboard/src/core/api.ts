@@ -134,7 +134,7 @@ function sentence(status: number): string {
     case 502:
     case 503:
     case 504: return "The server is not ready. It may be starting: try again in a moment.";
-    default: return `The server failed (${status}). Its log says why: look at the page Logs, or on the machine: journalctl -u selflink`;
+    default: return `The server failed (${status}). Its log says why: look at the page Logs, or on the machine: selflink logs --level error`;
   }
 }
 
