@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"selflink/appliance"
 )
 
 // visitor is a browser at the dashboard.
@@ -77,6 +79,21 @@ func (v visitor) welcomed(t *testing.T, header http.Header, raw []byte) visitor 
 	return v
 }
 
+// firstOperator follows the link of the first run, and returns the browser after
+// it.
+func firstOperator(t *testing.T, a *appliance.Appliance) visitor {
+	t.Helper()
+	link := a.FirstRunPath()
+	v := visitor{base: "http://" + a.Addrs()[0]}
+	body, err := json.Marshal(map[string]string{
+		"token": link[strings.LastIndexByte(link, '/')+1:], "email": "olga@example.com", "password": "correct-horse", "name": "Olga Operator",
+	})
+	require.NoError(t, err)
+	status, header, raw := v.ask(t, http.MethodPost, "/dashboard/api/first-run", string(body))
+	require.Equal(t, http.StatusOK, status, string(raw))
+	return v.welcomed(t, header, raw)
+}
+
 // operation is one operation of the dashboard's API, with harmless parameters.
 type operation struct {
 	method, path string
@@ -130,9 +147,7 @@ func TestDesk(t *testing.T) {
 	require.JSONEq(t, `{"state":"signed_out","first_run":true}`, string(raw))
 	status, _, _ = first(strings.Repeat("0", 48), "x@example.com")
 	require.Equal(t, http.StatusGone, status)
-	status, header, raw := first(token, "olga@example.com")
-	require.Equal(t, http.StatusOK, status, string(raw))
-	operator := stranger.welcomed(t, header, raw)
+	operator := firstOperator(t, a)
 	status, _, _ = first(token, "second@example.com")
 	require.Equal(t, http.StatusGone, status)
 	require.Empty(t, a.FirstRunPath())
