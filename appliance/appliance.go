@@ -29,6 +29,7 @@ import (
 	"selflink/appliance/storage"
 	"selflink/appliance/telemetry"
 	"selflink/services/accounts"
+	"selflink/services/media"
 	"selflink/services/mentor"
 	"selflink/web"
 )
@@ -58,6 +59,7 @@ type Appliance struct {
 	http      *httpapi.API
 
 	accounts *accounts.Service
+	media    *media.Service
 	mentor   *mentor.Service
 
 	done chan error
@@ -157,8 +159,13 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 }
 
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	if a.media, err = media.New(media.Deps{
+		DB: a.database.Pool(), IDs: a.ids, Storage: a.storage, Serve: cfg.Storage.Serve, MaxUpload: cfg.Storage.Max, Log: a.log,
+	}); err != nil {
+		return err
+	}
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Avatars: avatars{a.media},
 		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser,
 	}); err != nil {
 		return err
@@ -258,6 +265,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, bui
 		return err
 	}
 	a.accounts.Register(a.http)
+	a.media.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
 	return nil
@@ -287,6 +295,10 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 	}})
 	entries = append(entries, schedule.Entry{Name: "health.retention", Cron: "53 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
 		_, err := a.health.Trim(ctx)
+		return err
+	}})
+	entries = append(entries, schedule.Entry{Name: "media.sweep", Cron: "17 4 * * *", CatchUp: true, Timeout: mediaSweepTime, Run: func(ctx context.Context) error {
+		_, err := a.media.Sweep(ctx)
 		return err
 	}})
 	if cfg.MentorRetention > 0 {

@@ -54,6 +54,8 @@ type Deps struct {
 	// id: whatever a session has open must end with it.
 	Ended    func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	EndedAll func(ctx context.Context, tx database.Tx, user int64) error
+	// Avatars keeps pictures of people (nil: none are taken).
+	Avatars Avatars
 }
 
 // Service keeps accounts. It is safe for concurrent use.
@@ -68,6 +70,7 @@ type Service struct {
 	created   func(ctx context.Context, tx database.Tx, id int64) error
 	ended     func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	endedAll  func(ctx context.Context, tx database.Tx, user int64) error
+	avatars   Avatars
 
 	accounts *cache.Local[cache.ID, account]
 	sessions *cache.Local[cache.Text, session]
@@ -87,7 +90,7 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		db: d.DB, q: accountsdb.New(d.DB), ids: d.IDs, tokens: d.Tokens, passwords: d.Passwords,
-		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll,
+		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll, avatars: d.Avatars,
 	}
 	var err error
 	if s.loads, err = newLoads(s.q); err != nil {
