@@ -34,6 +34,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/media"
 	"selflink/services/mentor"
 	"selflink/web"
 )
@@ -68,6 +69,7 @@ type Appliance struct {
 	desk      *dashboard.Desk
 
 	accounts *accounts.Service
+	media    *media.Service
 	mentor   *mentor.Service
 
 	done chan error
@@ -192,8 +194,13 @@ func (a *Appliance) observers(cfg *config.Config, metrics prometheus.Gatherer) (
 }
 
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	if a.media, err = media.New(media.Deps{
+		DB: a.database.Pool(), IDs: a.ids, Storage: a.storage, Serve: cfg.Storage.Serve, MaxUpload: cfg.Storage.Max, Log: a.log,
+	}); err != nil {
+		return err
+	}
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Avatars: avatars{a.media},
 		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
 	}); err != nil {
 		return err
@@ -296,6 +303,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 		return err
 	}
 	a.accounts.Register(a.http)
+	a.media.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)
@@ -305,57 +313,6 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 	a.desk.Register(a.http)
 	a.accounts.RegisterDashboard(a.desk)
 	a.mentor.RegisterDashboard(a.desk)
-	return nil
-}
-
-// firingRetention is how long firings of schedules are kept.
-const firingRetention = 90 * 24 * time.Hour
-
-func (a *Appliance) timetable(cfg *config.Config) error {
-	entries := []schedule.Entry{
-		{Name: "jobs.retention", Cron: "7 * * * *", Run: func(ctx context.Context) error {
-			_, err := a.jobs.Purge(ctx)
-			return err
-		}},
-		{Name: "schedules.retention", Cron: "23 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
-			_, err := a.schedules.Purge(ctx, time.Now().Add(-firingRetention))
-			return err
-		}},
-		{Name: "sessions.lapse", Cron: "41 3 * * *", CatchUp: true, Run: func(ctx context.Context) error {
-			_, err := a.accounts.PruneSessions(ctx)
-			return err
-		}},
-	}
-	entries = append(entries, schedule.Entry{Name: "realtime.retention", Cron: "*/10 * * * *", Run: func(ctx context.Context) error {
-		_, err := a.realtime.Trim(ctx)
-		return err
-	}})
-	entries = append(entries, schedule.Entry{Name: "health.retention", Cron: "53 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
-		_, err := a.health.Trim(ctx)
-		return err
-	}})
-	entries = append(entries, schedule.Entry{Name: "requests.retention", Cron: "37 * * * *", Run: func(ctx context.Context) error {
-		_, err := a.traces.Trim(ctx)
-		return err
-	}})
-	entries = append(entries, schedule.Entry{Name: "metrics.retention", Cron: "47 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
-		_, err := a.history.Trim(ctx)
-		return err
-	}})
-	if cfg.MentorRetention > 0 {
-		entries = append(entries, schedule.Entry{Name: "mentor.retention", Cron: "11 3 * * *", CatchUp: true, Run: func(ctx context.Context) error {
-			_, err := a.mentor.Purge(ctx, cfg.MentorRetention)
-			return err
-		}})
-	}
-	if cfg.BackupSchedule != "" {
-		entries = append(entries, schedule.Entry{Name: "backup.nightly", Cron: cfg.BackupSchedule, CatchUp: true, Timeout: backup.NightlyTimeout, Run: a.backups.Nightly})
-	}
-	for _, entry := range entries {
-		if err := a.schedules.Add(entry); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
