@@ -52,6 +52,7 @@ type API struct {
 
 	idPrefix string // makes request ids of this process differ from all others'
 	idCount  atomic.Uint64
+	unread   string // makes the mark of unread bodies one that nobody can guess
 
 	base      context.Context // parent of every request, ends when Stop has given up waiting
 	end       context.CancelFunc
@@ -116,6 +117,7 @@ func New(opts Options) (*API, error) {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
 	a.idPrefix = hex.EncodeToString(id[:]) + "-"
+	a.unread = rand.Text() + ":"
 	a.base, a.end = context.WithCancel(context.Background())
 	a.streaming, a.endStream = context.WithCancel(a.base)
 
@@ -251,7 +253,11 @@ func (a *API) received(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 		var params [maxParams]string
 		path, _, _ := bytes.Cut(h.RequestURI(), []byte{'?'})
 		if m, ok := a.router.find(string(path), &params); ok {
-			if r := m.res.methods[string(h.Method())]; r != nil && r.op.BodyLimit > 0 {
+			switch r := m.res.methods[string(h.Method())]; {
+			case r == nil:
+			case r.op.upload:
+				a.leaveUnread(h)
+			case r.op.BodyLimit > 0:
 				limit = r.op.BodyLimit
 			}
 		}

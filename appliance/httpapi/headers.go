@@ -85,7 +85,7 @@ type description struct {
 // acceptable tells whether one of the media ranges of an Accept header takes
 // JSON, HTML (which is answered in JSON too) or what the operation produces.
 func acceptable(accept []byte, produces string) bool {
-	if len(accept) == 0 {
+	if len(accept) == 0 || produces == anyType {
 		return true
 	}
 	for len(accept) > 0 {
@@ -107,6 +107,9 @@ func acceptable(accept []byte, produces string) bool {
 	}
 	return false
 }
+
+// anyType is what an operation produces that answers with files.
+const anyType = "*/*"
 
 func asciiFold(b []byte, s string) bool { return len(b) == len(s) && strings.EqualFold(string(b), s) }
 

@@ -56,7 +56,8 @@ type Operation struct {
 	// OptionalSlash accepts the path with and without its last slash.
 	OptionalSlash bool
 	// Produces is the media type of a stream ("text/event-stream"); it is
-	// accepted in Accept beside JSON.
+	// accepted in Accept beside JSON. With "*/*" any Accept is fine, and HEAD
+	// runs the handler too.
 	Produces string
 	// Errors are statuses to document beyond those that follow from the rest.
 	Errors []int
@@ -71,6 +72,7 @@ type Operation struct {
 	// Hidden keeps the operation out of the OpenAPI document.
 	Hidden bool
 
+	upload bool // reads its body itself
 	system bool // of the server itself: any host, no negotiation, no caller, no limits
 }
 

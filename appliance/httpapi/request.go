@@ -68,8 +68,9 @@ type request struct {
 	id        string
 	client    netip.Addr
 	secure    bool
-	local     bool // came by the socket
-	streaming bool // the answer goes on after the handler; ServeEvents ends it
+	local     bool  // came by the socket
+	unread    int64 // length of a body that waits on the connection, -1: in chunks, -2: none waits
+	streaming bool  // the answer goes on after the handler; ServeEvents ends it
 	method    string
 	path      string
 	query     string

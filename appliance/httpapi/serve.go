@@ -39,6 +39,9 @@ func (a *API) serve(fctx *fasthttp.RequestCtx) {
 	if err := a.checks(rc); err != nil {
 		rc.refuse(a.toError(rc, err))
 	}
+	if rc.unread != -2 && !rc.streaming {
+		rc.dismiss(fctx)
+	}
 }
 
 // newRequest takes what is kept of a request out of fasthttp's buffers, which
@@ -60,6 +63,7 @@ func (a *API) newRequest(c *fiber.Ctx) *request {
 	rc.method = knownMethod(c.Method())
 	rc.client, rc.secure = a.proxies.client(fctx)
 	_, rc.local = fctx.LocalAddr().(*net.UnixAddr)
+	rc.unreadLength(fctx)
 	rc.id = a.requestID(fctx.Request.Header.Peek("X-Request-ID"))
 	c.Locals(requestLocal{}, rc)
 	fctx.Response.Header.Set("X-Request-ID", rc.id)
@@ -130,7 +134,7 @@ func (a *API) checks(rc *request) error {
 		return rc.describe()
 	case rc.route == nil:
 		return Detail(http.StatusMethodNotAllowed, `Method "`+strings.ToValidUTF8(method, "\ufffd")+`" not allowed.`)
-	case rc.route.stream && method == http.MethodHead:
+	case rc.route.stream && method == http.MethodHead && rc.route.op.Produces != anyType:
 		rc.headOfStream()
 		return nil
 	}

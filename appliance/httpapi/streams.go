@@ -152,6 +152,27 @@ func (s *streams) serve(conn net.Conn, what *stream) {
 	s.mu.Unlock()
 }
 
+// hold counts a connection among the streams until release is called. It is
+// false when Stop waits already.
+func (s *streams) hold(conn net.Conn) (release func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return func() {}, false
+	}
+	if s.open == nil {
+		s.open = make(map[net.Conn]struct{})
+	}
+	s.open[conn] = struct{}{}
+	s.running.Add(1)
+	return func() {
+		s.mu.Lock()
+		delete(s.open, conn)
+		s.mu.Unlock()
+		s.running.Done()
+	}, true
+}
+
 // wait returns when all streams have ended, or with ctx's error. No other may
 // begin from here on.
 func (s *streams) wait(ctx context.Context) error {
