@@ -34,6 +34,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/media"
 	"selflink/services/mentor"
 	"selflink/web"
 )
@@ -68,6 +69,7 @@ type Appliance struct {
 	desk      *dashboard.Desk
 
 	accounts *accounts.Service
+	media    *media.Service
 	mentor   *mentor.Service
 
 	done chan error
@@ -192,9 +194,14 @@ func (a *Appliance) observers(cfg *config.Config, metrics prometheus.Gatherer) (
 }
 
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	if a.media, err = media.New(media.Deps{
+		DB: a.database.Pool(), IDs: a.ids, Storage: a.storage, Serve: cfg.Storage.Serve, MaxUpload: cfg.Storage.Max, Log: a.log,
+	}); err != nil {
+		return err
+	}
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
 		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
-		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
+		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit), Avatars: avatars{a.media},
 	}); err != nil {
 		return err
 	}
@@ -296,6 +303,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 		return err
 	}
 	a.accounts.Register(a.http)
+	a.media.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)
@@ -340,6 +348,10 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 	}})
 	entries = append(entries, schedule.Entry{Name: "metrics.retention", Cron: "47 2 * * *", CatchUp: true, Run: func(ctx context.Context) error {
 		_, err := a.history.Trim(ctx)
+		return err
+	}})
+	entries = append(entries, schedule.Entry{Name: "media.sweep", Cron: "17 4 * * *", CatchUp: true, Timeout: mediaSweepTime, Run: func(ctx context.Context) error {
+		_, err := a.media.Sweep(ctx)
 		return err
 	}})
 	if cfg.MentorRetention > 0 {

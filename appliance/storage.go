@@ -1,9 +1,20 @@
 package appliance
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
 	"selflink/appliance/config"
+	"selflink/appliance/database"
 	"selflink/appliance/storage"
+	"selflink/services/accounts"
+	"selflink/services/media"
 )
+
+// mediaSweepTime bounds one night's look at all files.
+const mediaSweepTime = 2 * time.Hour
 
 // NewStorage gives the place of files that cfg describes. It does not look
 // whether it can be reached.
@@ -21,3 +32,27 @@ func newS3(cfg *config.Config) (*storage.S3, error) {
 		Bucket: c.Bucket, Region: c.Region, Signed: c.Signed,
 	})
 }
+
+// avatars lets accounts keep pictures of people, as media does.
+type avatars struct{ media *media.Service }
+
+// Receive implements [accounts.Avatars].
+func (a avatars) Receive(ctx context.Context, image []byte) (accounts.Avatar, error) {
+	f, err := a.media.Receive(ctx, media.Avatar, bytes.NewReader(image))
+	var refused media.Refusal
+	if errors.As(err, &refused) {
+		return accounts.Avatar{}, accounts.AvatarRefused(refused)
+	}
+	if err != nil {
+		return accounts.Avatar{}, err
+	}
+	return accounts.Avatar{Key: f.Key, Keep: func(ctx context.Context, tx database.Tx, owner int64) error { return a.media.Keep(ctx, tx, owner, f) }}, nil
+}
+
+// Release implements [accounts.Avatars].
+func (a avatars) Release(ctx context.Context, tx database.Tx, key string) error {
+	return a.media.Release(ctx, tx, key)
+}
+
+// URL implements [accounts.Avatars].
+func (a avatars) URL(ctx context.Context, key string) string { return a.media.URL(ctx, key) }

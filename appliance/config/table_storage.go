@@ -21,6 +21,7 @@ type StorageConfig struct {
 	Backend string // [StorageLocal] or [StorageS3]
 	Dir     string // of the local backend; absolute
 	Serve   bool   // this process serves /media/; never with S3
+	Max     int64  // bytes of one upload
 
 	Endpoint  string // the four and Region: of the S3 backend
 	AccessKey Secret
@@ -47,6 +48,12 @@ func storageTable() []Setting {
 					return true, nil
 				}
 				return parseBool(raw)
+			})},
+		{Key: "MEDIA_MAX_UPLOAD_MB", Group: Files, Default: "64", Unit: "MiB",
+			Doc: "Largest upload.",
+			set: into(func(c *Config) *int64 { return &storage(c).Max }, func(raw string) (int64, error) {
+				n, err := parseInt(1, 1<<20)(raw)
+				return int64(n) << 20, err
 			})},
 		{Key: s3Endpoint, Group: Files, Auto: "none",
 			Doc: "Address of the S3 server as clients reach it too, such as https://s3.example.com:9000.",

@@ -57,6 +57,8 @@ type Deps struct {
 	// Audit records in the transaction what somebody with rights does to an
 	// account, as its last step. An error undoes it. nil: nothing is recorded.
 	Audit func(ctx context.Context, tx database.Tx, e AuditEntry) error
+	// Avatars keeps pictures of people (nil: none are taken).
+	Avatars Avatars
 }
 
 // AuditEntry is what somebody with rights did.
@@ -81,6 +83,7 @@ type Service struct {
 	ended     func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	endedAll  func(ctx context.Context, tx database.Tx, user int64) error
 	audit     func(ctx context.Context, tx database.Tx, e AuditEntry) error
+	avatars   Avatars
 
 	accounts *cache.Local[cache.ID, account]
 	sessions *cache.Local[cache.Text, session]
@@ -101,7 +104,7 @@ func New(d Deps) (*Service, error) {
 	s := &Service{
 		db: d.DB, q: accountsdb.New(d.DB), ids: d.IDs, tokens: d.Tokens, passwords: d.Passwords,
 		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll,
-		audit: d.Audit,
+		audit: d.Audit, avatars: d.Avatars,
 	}
 	var err error
 	if s.loads, err = newLoads(s.q); err != nil {

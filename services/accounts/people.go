@@ -67,9 +67,9 @@ func (s *Service) people(ctx context.Context, sql string, args ...any) ([]person
 
 // seen gives a person as viewer may see them: address and birth data are for
 // the staff and for themselves, settings for themselves alone.
-func (s *Service) seen(viewer auth.Principal, self Settings, p person) User {
+func (s *Service) seen(ctx context.Context, viewer auth.Principal, self Settings, p person) User {
 	u := User{
-		ID: p.ID, Handle: p.Handle, Name: p.Name, Bio: p.Bio, Photo: p.Photo, Locale: p.Locale, Flags: p.Flags,
+		ID: p.ID, Handle: p.Handle, Name: p.Name, Bio: p.Bio, Photo: s.photo(ctx, p.Photo), Locale: p.Locale, Flags: p.Flags,
 		FollowersCount: int(p.FollowersCount), FollowingCount: int(p.FollowingCount), PostsCount: int(p.PostsCount),
 		IsFollowing: p.IsFollowing,
 		CreatedAt:   httpapi.Timestamp(p.CreatedAt), UpdatedAt: httpapi.Timestamp(p.UpdatedAt),
@@ -98,7 +98,7 @@ func (s *Service) allSeen(ctx context.Context, viewer auth.Principal, rows []per
 	}
 	out := make([]User, len(rows))
 	for i, p := range rows {
-		out[i] = s.seen(viewer, self, p)
+		out[i] = s.seen(ctx, viewer, self, p)
 	}
 	return out, nil
 }
@@ -183,7 +183,7 @@ func (s *Service) list(ctx context.Context, viewer auth.Principal, in listQuery)
 		}
 		return httpapi.TimeKey(p.CreatedAt), p.ID
 	}
-	return httpapi.BuildPage(ctx, k, rows, position, func(p person) User { return s.seen(viewer, self, p) }), nil
+	return httpapi.BuildPage(ctx, k, rows, position, func(p person) User { return s.seen(ctx, viewer, self, p) }), nil
 }
 
 // listSQL writes the query of a page. Everything a client sends is an

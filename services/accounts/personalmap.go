@@ -60,8 +60,10 @@ func (d mapDocument) changes() mapChanges {
 	}
 }
 
-func publicMap(email string, m accountsdb.PersonalMapRow) PersonalMap {
+func (s *Service) publicMap(ctx context.Context, email string, m accountsdb.PersonalMapRow) PersonalMap {
 	return PersonalMap{
+		AvatarImage: s.avatarImage(ctx, m.Avatar),
+
 		Email: email, FirstName: m.FirstName, LastName: m.LastName, BirthDate: dateOf(m.BirthDate), BirthTime: clockOf(m.BirthTime),
 		BirthPlaceCountry: m.BirthPlaceCountry, BirthPlaceCity: m.BirthPlaceCity, IsComplete: complete(m),
 	}
@@ -86,17 +88,18 @@ func (s *Service) personalMap(ctx context.Context, user int64) (PersonalMap, err
 		return PersonalMap{}, err
 	}
 	m, err := readMap(ctx, s.db, user)
-	return publicMap(*u.Email, m), err
+	return s.publicMap(ctx, *u.Email, m), err
 }
 
 // changeMap stores parts of a personal map, which may stay a draft, and copies
 // what it says onto the account.
 func (s *Service) changeMap(ctx context.Context, user int64, in mapChanges) (PersonalMap, error) {
-	if in.AvatarImage.Set && !in.AvatarImage.Null {
-		return PersonalMap{}, httpapi.Invalid("avatar_image", "Uploading images is not available.")
+	picture, err := s.receive(ctx, in.AvatarImage)
+	if err != nil {
+		return PersonalMap{}, err
 	}
 	var m accountsdb.PersonalMapRow
-	err := s.db.Tx(ctx, func(tx database.Tx) error {
+	err = s.db.Tx(ctx, func(tx database.Tx) error {
 		u, err := lockUser(ctx, tx, user) // also keeps two first drafts apart
 		if err != nil {
 			return err
@@ -112,9 +115,17 @@ func (s *Service) changeMap(ctx context.Context, user int64, in mapChanges) (Per
 		if in.BirthTime.Set {
 			m.BirthTime = pgClock(in.BirthTime.Ptr())
 		}
+		switch {
+		case picture != nil:
+			if err := s.replaceAvatar(ctx, tx, user, picture, &m, &u); err != nil {
+				return err
+			}
+		case in.AvatarImage.Set: // the account keeps its photo
+			m.Avatar = ""
+		}
 		err = accountsdb.New(tx).SavePersonalMap(ctx, accountsdb.SavePersonalMapParams{
 			UserID: user, FirstName: m.FirstName, LastName: m.LastName, BirthDate: m.BirthDate, BirthTime: m.BirthTime,
-			BirthPlaceCountry: m.BirthPlaceCountry, BirthPlaceCity: m.BirthPlaceCity, Now: s.now(),
+			BirthPlaceCountry: m.BirthPlaceCountry, BirthPlaceCity: m.BirthPlaceCity, Avatar: m.Avatar, Now: s.now(),
 		})
 		if err != nil {
 			return fmt.Errorf("store personal map: %w", err)
@@ -133,7 +144,7 @@ func (s *Service) changeMap(ctx context.Context, user int64, in mapChanges) (Per
 	if err != nil {
 		return PersonalMap{}, err
 	}
-	return publicMap(*own.Email, m), nil
+	return s.publicMap(ctx, *own.Email, m), nil
 }
 
 // mirror copies a map onto its account. A draft copies only the parts that are

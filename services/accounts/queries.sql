@@ -258,11 +258,11 @@ DELETE FROM devices WHERE id = @id AND user_id = @user_id;
 SELECT first_name, last_name, birth_date, birth_time, birth_place_country, birth_place_city, avatar FROM personal_maps WHERE user_id = @user_id;
 
 -- name: SavePersonalMap :exec
-INSERT INTO personal_maps (user_id, first_name, last_name, birth_date, birth_time, birth_place_country, birth_place_city, created_at, updated_at)
-VALUES (@user_id, @first_name, @last_name, @birth_date, @birth_time, @birth_place_country, @birth_place_city, @now, @now)
+INSERT INTO personal_maps (user_id, first_name, last_name, birth_date, birth_time, birth_place_country, birth_place_city, avatar, created_at, updated_at)
+VALUES (@user_id, @first_name, @last_name, @birth_date, @birth_time, @birth_place_country, @birth_place_city, @avatar, @now, @now)
 ON CONFLICT (user_id) DO UPDATE SET
     first_name = excluded.first_name, last_name = excluded.last_name, birth_date = excluded.birth_date, birth_time = excluded.birth_time,
-    birth_place_country = excluded.birth_place_country, birth_place_city = excluded.birth_place_city, updated_at = excluded.updated_at;
+    birth_place_country = excluded.birth_place_country, birth_place_city = excluded.birth_place_city, avatar = excluded.avatar, updated_at = excluded.updated_at;
 
 -- name: Profile :one
 SELECT gender, orientation, relationship_goal, "values", preferred_lifestyle, attachment_style, love_language,

@@ -198,10 +198,14 @@ func (s *Service) registerProfiles(api *httpapi.API) {
 	httpapi.Handle(api, op("GET", "me/profile/", "personal_map", "The caller's personal map."), func(ctx context.Context, _ *nothing) (PersonalMap, error) {
 		return s.personalMap(ctx, caller(ctx).UserID)
 	})
-	httpapi.Handle(api, op("PUT", "me/profile/", "personal_map_replace", "Store a whole personal map."), func(ctx context.Context, in *body[mapDocument]) (PersonalMap, error) {
+	withPicture := func(o httpapi.Operation) httpapi.Operation {
+		o.BodyLimit = maxPicture
+		return o
+	}
+	httpapi.Handle(api, withPicture(op("PUT", "me/profile/", "personal_map_replace", "Store a whole personal map.")), func(ctx context.Context, in *body[mapDocument]) (PersonalMap, error) {
 		return s.changeMap(ctx, caller(ctx).UserID, in.Body.changes())
 	})
-	httpapi.Handle(api, op("PATCH", "me/profile/", "personal_map_change", "Store parts of a personal map."), func(ctx context.Context, in *body[mapChanges]) (PersonalMap, error) {
+	httpapi.Handle(api, withPicture(op("PATCH", "me/profile/", "personal_map_change", "Store parts of a personal map.")), func(ctx context.Context, in *body[mapChanges]) (PersonalMap, error) {
 		return s.changeMap(ctx, caller(ctx).UserID, in.Body)
 	})
 	httpapi.Handle(api, op("GET", "profile/me/", "profile", "What matching knows of the caller."), func(ctx context.Context, _ *nothing) (Profile, error) {

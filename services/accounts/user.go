@@ -103,6 +103,7 @@ func (s *Service) own(ctx context.Context, id int64) (User, error) {
 	if !a.exists() {
 		return User{}, httpapi.NotFound("User")
 	}
+	a.user.Photo = s.photo(ctx, a.user.Photo)
 	return a.user, nil
 }
 

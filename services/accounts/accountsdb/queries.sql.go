@@ -1181,11 +1181,11 @@ func (q *Queries) Rotate(ctx context.Context, arg RotateParams) error {
 }
 
 const savePersonalMap = `-- name: SavePersonalMap :exec
-INSERT INTO personal_maps (user_id, first_name, last_name, birth_date, birth_time, birth_place_country, birth_place_city, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+INSERT INTO personal_maps (user_id, first_name, last_name, birth_date, birth_time, birth_place_country, birth_place_city, avatar, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
 ON CONFLICT (user_id) DO UPDATE SET
     first_name = excluded.first_name, last_name = excluded.last_name, birth_date = excluded.birth_date, birth_time = excluded.birth_time,
-    birth_place_country = excluded.birth_place_country, birth_place_city = excluded.birth_place_city, updated_at = excluded.updated_at
+    birth_place_country = excluded.birth_place_country, birth_place_city = excluded.birth_place_city, avatar = excluded.avatar, updated_at = excluded.updated_at
 `
 
 type SavePersonalMapParams struct {
@@ -1196,6 +1196,7 @@ type SavePersonalMapParams struct {
 	BirthTime         pgtype.Time
 	BirthPlaceCountry string
 	BirthPlaceCity    string
+	Avatar            string
 	Now               time.Time
 }
 
@@ -1208,6 +1209,7 @@ func (q *Queries) SavePersonalMap(ctx context.Context, arg SavePersonalMapParams
 		arg.BirthTime,
 		arg.BirthPlaceCountry,
 		arg.BirthPlaceCity,
+		arg.Avatar,
 		arg.Now,
 	)
 	return err
