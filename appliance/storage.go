@@ -25,6 +25,17 @@ func NewStorage(cfg *config.Config) (storage.Store, error) {
 	return storage.NewLocal(cfg.Storage.Dir), nil
 }
 
+// StorageNamed gives one of the two backends, whichever is in use.
+func StorageNamed(cfg *config.Config, backend string) (storage.Store, error) {
+	if backend == storage.BackendLocal {
+		return storage.NewLocal(cfg.Storage.Dir), nil
+	}
+	if cfg.Storage.Endpoint == "" || cfg.Storage.Bucket == "" || cfg.Storage.AccessKey.IsZero() || cfg.Storage.SecretKey.IsZero() {
+		return nil, errors.New("set S3_ENDPOINT, S3_ACCESS_KEY_ID, S3_SECRET_ACCESS_KEY and S3_BUCKET")
+	}
+	return newS3(cfg)
+}
+
 func newS3(cfg *config.Config) (*storage.S3, error) {
 	c := cfg.Storage
 	return storage.NewS3(storage.S3Options{

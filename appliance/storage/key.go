@@ -69,3 +69,25 @@ var ownKey = regexp.MustCompile(`^[a-z]+(?:/[a-z]+)*/\d{4}/\d{2}/[a-z2-7]{26}\.[
 // Own reports whether a key was made by [NewKey]. Others came from an older
 // installation or from an operator: they are served and never tidied up.
 func Own(key string) bool { return ownKey.MatchString(key) }
+
+// typeOf is the media type by which a bucket serves a key's file.
+func typeOf(key string) string {
+	switch strings.ToLower(path.Ext(key)) {
+	case ".jpg", ".jpeg":
+		return "image/jpeg"
+	case ".png":
+		return "image/png"
+	case ".gif":
+		return "image/gif"
+	case ".webp":
+		return "image/webp"
+	case ".mp4", ".m4v":
+		return "video/mp4"
+	case ".mov":
+		return "video/quicktime"
+	case ".json":
+		return "application/json"
+	default:
+		return "application/octet-stream"
+	}
+}

@@ -50,6 +50,7 @@ func verbs() []verb {
 		{"backup", "make an archive of the database, list those there are", backupVerb},
 		{"verify", "prove that an archive is whole and can be restored", verifyVerb},
 		{"restore", "put an archive in the place of the database, or undo that", restoreVerb},
+		{"storage", "where files are kept: status, check, copy", storageVerb},
 		{"config", "show, check or document the settings", configure},
 		{"admin", "create and promote administrators, reset passwords", admin},
 		{"cluster", "make what several processes join by", clusterVerb},
