@@ -228,12 +228,12 @@ func withoutDatabase(p *page, s *server) {
 
 	// What lies in memory is there.
 	p.visit("#/logs?component=postgres")
-	p.shows(".lines", "Postgres")
+	p.shows(".lines", "database system is ready")
 	p.visit("#/overview")
 	p.Until(`!document.querySelector(`+js(warning)+`)`, "the warning did not go away")
 	p.Until(`!document.querySelector(".verdict.high")`, "the page did not say that all is well again")
 	p.visit("#/people")
-	p.shows("main tbody", "Ben Okafor")
+	p.shows("main tbody", "Ann Carter")
 	p.noFaultsBut("status of 503", "status of 500")
 }
 
