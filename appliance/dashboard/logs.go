@@ -82,6 +82,11 @@ func (d *Desk) followLines(c *fiber.Ctx, in *linesInput) error {
 		defer d.watchers.Add(-1)
 		ctx, stop := d.whileSignedIn(ctx, token, local)
 		defer stop()
+		// The answer begins now: a browser takes it for open only when it does,
+		// and the first line may be long in coming.
+		if err := w.Comment("following"); err != nil {
+			return err
+		}
 		err := d.opts.Tail.Follow(ctx, q, after, func(line telemetry.Line) error {
 			b, err := json.Marshal(line)
 			if err != nil {

@@ -23,17 +23,17 @@ type Verdict struct {
 
 // Overview is the first page.
 type Overview struct {
-	Verdict    Verdict            `json:"verdict"`
-	Now        time.Time          `json:"now"`
-	Node       string             `json:"node"`
-	Version    string             `json:"version"`
-	Commit     string             `json:"commit"`
-	StartedAt  time.Time          `json:"started_at"`
-	Uptime     float64            `json:"uptime_seconds"`
-	Problems   []health.Problem   `json:"problems"`
-	Components []health.Component `json:"components"`
-	Processes  []database.Process `json:"processes"`
-	Cluster    Cluster            `json:"cluster"`
+	Verdict    Verdict             `json:"verdict"`
+	Now        time.Time           `json:"now"`
+	Node       string              `json:"node"`
+	Version    string              `json:"version"`
+	Commit     string              `json:"commit"`
+	StartedAt  time.Time           `json:"started_at"`
+	Uptime     float64             `json:"uptime_seconds"`
+	Problems   []OverviewProblem   `json:"problems"`
+	Components []OverviewComponent `json:"components"`
+	Processes  []database.Process  `json:"processes"`
+	Cluster    Cluster             `json:"cluster"`
 }
 
 // Cluster counts the other nodes.
@@ -115,22 +115,12 @@ func verdict(problems []health.Problem) Verdict {
 func (d *Desk) overview(ctx context.Context) (Overview, error) {
 	o := d.opts
 	problems := o.Health.Problems()
-	if problems == nil {
-		problems = []health.Problem{}
-	}
-	for i := range problems {
-		if problems[i].Effects == nil {
-			problems[i].Effects = []string{}
-		}
-	}
 	now := time.Now().UTC()
 	out := Overview{
 		Verdict: verdict(problems), Now: now, Node: o.Node, Version: o.Version, Commit: o.Commit,
-		StartedAt: d.began.UTC(), Uptime: now.Sub(d.began).Seconds(), Problems: problems, Components: o.Health.Checks(),
-		Processes: d.processes(ctx, now),
-	}
-	if out.Components == nil {
-		out.Components = []health.Component{}
+		StartedAt: d.began.UTC(), Uptime: now.Sub(d.began).Seconds(), Problems: overviewProblems(problems),
+		Components: overviewComponents(o.Health.Checks()),
+		Processes:  d.processes(ctx, now),
 	}
 	out.Cluster.Connected, out.Cluster.Configured = o.Broker.Peers()
 	return out, nil

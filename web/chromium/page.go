@@ -17,15 +17,20 @@ type Page struct {
 	browser *Browser
 	session string
 
-	mu     sync.Mutex
-	faults []string
+	faults *faults
+}
+
+// faults are what a tab did wrong. They are safe for concurrent use.
+type faults struct {
+	mu  sync.Mutex
+	all []string
 }
 
 // Open shows url in a tab of its own, which closes with the test. It does not
 // wait for the page: see [Page.Until].
 func (b *Browser) Open(t testing.TB, url string) *Page {
 	t.Helper()
-	p := &Page{t: t, browser: b}
+	p := &Page{t: t, browser: b, faults: &faults{}}
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	var target struct {
@@ -52,6 +57,12 @@ func (b *Browser) Open(t testing.TB, url string) *Page {
 	return p
 }
 
+// As is the same tab for a part of the test, which fails in its place. Both must
+// not be used at once.
+func (p *Page) As(t testing.TB) *Page {
+	return &Page{t: t, browser: p.browser, session: p.session, faults: p.faults}
+}
+
 // hear collects what a page must not do: break, complain, or cross its content
 // policy.
 func (p *Page) hear(method string, params json.RawMessage) {
@@ -68,6 +79,20 @@ func (p *Page) hear(method string, params json.RawMessage) {
 		}
 		if json.Unmarshal(params, &e) == nil {
 			fault = "exception: " + e.Details.Text + " " + e.Details.Exception.Description
+		}
+	case "Runtime.consoleAPICalled":
+		var e struct {
+			Type string `json:"type"`
+			Args []struct {
+				Value       json.RawMessage `json:"value"`
+				Description string          `json:"description"`
+			} `json:"args"`
+		}
+		if json.Unmarshal(params, &e) == nil && e.Type == "error" {
+			fault = "console:"
+			for _, arg := range e.Args {
+				fault += " " + string(arg.Value) + arg.Description
+			}
 		}
 	case "Log.entryAdded":
 		var e struct {
@@ -95,19 +120,19 @@ func (p *Page) hear(method string, params json.RawMessage) {
 		}
 	}
 	if fault != "" {
-		p.mu.Lock()
-		p.faults = append(p.faults, fault)
-		p.mu.Unlock()
+		p.faults.mu.Lock()
+		p.faults.all = append(p.faults.all, fault)
+		p.faults.mu.Unlock()
 	}
 }
 
 // Faults are the exceptions, errors of the console and violations of the
 // content policy since the last call.
 func (p *Page) Faults() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := p.faults
-	p.faults = nil
+	p.faults.mu.Lock()
+	defer p.faults.mu.Unlock()
+	out := p.faults.all
+	p.faults.all = nil
 	return out
 }
 

@@ -9,6 +9,7 @@ import { matching } from "../src/core/settings.ts";
 import type { Explain, Line, Metrics, Settings } from "../src/core/shapes.ts";
 import { ahead, behind, caughtUp, fieldsOf, MOST } from "../src/core/tail.ts";
 import { chosen, keep } from "../src/core/theme.ts";
+import { parse } from "../src/core/json.ts";
 import { bar, whole } from "../src/core/waterfall.ts";
 
 test("g and a letter go to a page", () => {
@@ -83,7 +84,7 @@ test("after a return the lines are whole, or begin anew", () => {
 });
 
 test("bars stay inside their line and are always seen", () => {
-  const explain = { duration_ms: 100, entries: [{ offset_ms: 50, duration_ms: 150 }] } as Explain;
+  const explain = { duration_ms: 100, entries: [{ kind: "sql", offset_ms: 50, duration_ms: 150 }, { kind: "request", offset_ms: 200, duration_ms: 200 }] } as Explain;
   assert.equal(whole(explain), 200);
   assert.equal(whole({ ...explain, duration_ms: null, entries: [] }), 1);
   assert.deepEqual(bar(50, 150, 200), { x: 250, width: 750 });
@@ -123,4 +124,11 @@ test("a theme is kept where storage is allowed", () => {
   const forbidden = { getItem: () => { throw new Error("no"); }, setItem: () => { throw new Error("no"); }, removeItem: () => { throw new Error("no"); } };
   assert.equal(chosen(forbidden), "system");
   keep("light", forbidden);
+});
+
+test("ids in answers keep all their digits", () => {
+  assert.deepEqual(parse('{"id":384487240039927809,"n":12,"f":0.12345678901234567,"s":"384487240039927809 \\" 1"}'), {
+    id: "384487240039927809", n: 12, f: 0.12345678901234567, s: '384487240039927809 " 1',
+  });
+  assert.throws(() => parse('{"id":384487240039927809'));
 });

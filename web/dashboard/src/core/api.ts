@@ -1,5 +1,6 @@
 // The one way to the server. Every request goes through Api.send: it carries
 // the CSRF token, and turns each failure into an ApiError that can be shown.
+import { parse } from "./json.ts";
 import { filled } from "./route.ts";
 
 /** Why a request failed, in words for the person who asked. */
@@ -91,7 +92,7 @@ export class Api {
     }
     if (response.status === 204) return undefined as T;
     try {
-      return (await response.json()) as T;
+      return parse(await response.text()) as T;
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new ApiError(response.status, "The server's answer could not be read. Reload the page: it may have been updated.");

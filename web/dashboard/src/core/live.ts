@@ -1,5 +1,6 @@
 // One stream of server-sent events that stays up: it returns after failures
 // with back-off and jitter, and rests while nobody can see the page.
+import { parse } from "./json.ts";
 
 /** What a link uses of an EventSource. */
 export interface Source {
@@ -129,7 +130,7 @@ export class Link {
         if (this.#source !== source) return;
         let data: unknown;
         try {
-          data = JSON.parse(event.data);
+          data = parse(event.data);
         } catch {
           return; // half an event of a stream that was cut
         }

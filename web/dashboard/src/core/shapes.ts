@@ -124,7 +124,7 @@ export interface Consumer {
 export interface Stream {
   name: string; subjects: string[]; storage: "memory" | "file"; replicas: number; messages: number; bytes: number;
   max_bytes: number; max_age_seconds: number; discard: "old" | "new"; sync_seconds: number;
-  lost_if_power_fails: number | null; consumers: Consumer[];
+  lost_if_power_fails: string; consumers: Consumer[];
 }
 export interface Broker {
   node: string; version: string; peers: { connected: number; configured: number };
