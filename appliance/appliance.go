@@ -33,6 +33,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/coin"
 	"selflink/services/mentor"
 	"selflink/web"
 )
@@ -65,6 +66,7 @@ type Appliance struct {
 	desk      *dashboard.Desk
 
 	accounts *accounts.Service
+	coin     *coin.Service
 	mentor   *mentor.Service
 
 	done chan error
@@ -184,8 +186,11 @@ func (a *Appliance) observers(cfg *config.Config, metrics prometheus.Gatherer) (
 }
 
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
+	if a.coin, err = coin.New(coin.Deps{DB: a.database.Pool(), IDs: a.ids}); err != nil {
+		return err
+	}
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Created: a.coin.Open,
 		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
 	}); err != nil {
 		return err
@@ -288,6 +293,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 		return err
 	}
 	a.accounts.Register(a.http)
+	a.coin.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)
