@@ -35,6 +35,7 @@ import (
 	"selflink/services/accounts"
 	"selflink/services/coin"
 	"selflink/services/mentor"
+	"selflink/services/payments"
 	"selflink/web"
 )
 
@@ -67,6 +68,7 @@ type Appliance struct {
 
 	accounts *accounts.Service
 	coin     *coin.Service
+	payments *payments.Service
 	mentor   *mentor.Service
 
 	done chan error
@@ -195,6 +197,9 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 	}); err != nil {
 		return err
 	}
+	if a.payments, err = a.newPayments(cfg); err != nil {
+		return err
+	}
 	a.health.Add(posture.Admin(a.accounts.AdminExists, "database"))
 	if a.realtime, err = a.newRealtime(cfg, metrics); err != nil {
 		return err
@@ -294,6 +299,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 	}
 	a.accounts.Register(a.http)
 	a.coin.Register(a.http)
+	a.payments.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)

@@ -38,11 +38,12 @@ const (
 	Clustering Group = "Cluster"
 	Realtime   Group = "Realtime"
 	Mentor     Group = "Mentor"
+	Payments   Group = "Payments"
 	Other      Group = "Accepted from older installations"
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Backup, Clustering, Realtime, Mentor, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Backup, Clustering, Realtime, Mentor, Payments, Other}
 }
 
 // Status says what becomes of a setting.
@@ -73,7 +74,7 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{coreTable(), accountTable(), storeTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), paymentTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)
