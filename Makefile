@@ -86,7 +86,7 @@ bench-realtime: build ## Measure sockets and streams: memory, deliveries, recove
 
 .PHONY: crash
 crash: build ## Kill the process and its children KILLS times (30) and count what was lost
-	go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
+	go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime|Payments)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
 
 .PHONY: clean
 clean: ## Remove what was built (never data)

@@ -34,8 +34,10 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/coin"
 	"selflink/services/media"
 	"selflink/services/mentor"
+	"selflink/services/payments"
 	"selflink/web"
 )
 
@@ -70,6 +72,8 @@ type Appliance struct {
 
 	accounts *accounts.Service
 	media    *media.Service
+	coin     *coin.Service
+	payments *payments.Service
 	mentor   *mentor.Service
 
 	done chan error
@@ -199,10 +203,16 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 	}); err != nil {
 		return err
 	}
+	if a.coin, err = coin.New(coin.Deps{DB: a.database.Pool(), IDs: a.ids}); err != nil {
+		return err
+	}
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Avatars: avatars{a.media},
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Avatars: avatars{a.media}, Created: a.coin.Open,
 		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
 	}); err != nil {
+		return err
+	}
+	if a.payments, err = a.newPayments(cfg); err != nil {
 		return err
 	}
 	a.health.Add(posture.Admin(a.accounts.AdminExists, "database"))
@@ -304,6 +314,8 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 	}
 	a.accounts.Register(a.http)
 	a.media.Register(a.http)
+	a.coin.Register(a.http)
+	a.payments.Register(a.http)
 	a.mentor.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)

@@ -15,6 +15,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/coin"
 )
 
 // closeTime bounds the end of a command's database.
@@ -29,6 +30,7 @@ type Ledger struct {
 	audit    *audit.Log
 	traces   *trace.Recorder
 	accounts *accounts.Service
+	coin     *coin.Service
 }
 
 // OpenLedger reaches the database. The schema must be current, or brought up
@@ -59,9 +61,12 @@ func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
 	if l.traces, err = trace.New(trace.Options{DB: l.database.Pool(), Node: cfg.Instance, Redact: telemetry.TextMask(cfg.Hidden()), Jobs: tracedJobs{l.jobs}, Logger: log}); err != nil {
 		return err
 	}
+	if l.coin, err = coin.New(coin.Deps{DB: l.database.Pool(), IDs: lazyIDs{l.ids}}); err != nil {
+		return err
+	}
 	events := realtime.NewPublisher() // the server follows by itself
 	l.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log,
+		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log, Created: l.coin.Open,
 		Ended: events.CloseSession, EndedAll: events.CloseUser, Audit: auditDeed(l.audit),
 	})
 	return err
@@ -98,6 +103,9 @@ func (l *Ledger) Explain(ctx context.Context, id string) (trace.Timeline, error)
 
 // Accounts acts on accounts.
 func (l *Ledger) Accounts() *accounts.Service { return l.accounts }
+
+// Coin looks at the ledger of coins.
+func (l *Ledger) Coin() *coin.Service { return l.coin }
 
 // Migrate brings the schema up to date and returns its version before and
 // after.

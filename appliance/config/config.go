@@ -120,6 +120,18 @@ type Config struct {
 	ChatWait          time.Duration // an asynchronous chat waits that long for its answer; 0: not at all
 	MentorRetention   time.Duration // of conversations; 0: kept for ever
 
+	// Payments. Addresses are empty when none is given.
+	Payments             bool   // the master switch
+	Stripe               bool   // whether Stripe is used, if Payments is on
+	StripeKey            Secret // zero: nothing can be bought
+	StripeWebhookSecrets Secret // a comma list, newest first; zero: no webhook is believed
+	StripeCurrencies     []string
+	StripeMinCents       int
+	StripeSuccessURL     string // after a checkout of coins
+	StripeCancelURL      string
+	PaymentsSuccessURL   string // after any other, and where the two above are empty
+	PaymentsCancelURL    string
+
 	values []Value
 	notes  []Note
 	hidden []string // texts that must never be shown, see [Config.Hidden]

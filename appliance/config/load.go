@@ -313,6 +313,9 @@ func (l *loader) hidden(settings []Setting) []string {
 		if s.Secret {
 			out = append(out, f.text)
 		}
+		if s.Key == webhookSecrets { // each of them alone signs
+			out = append(out, splitList(f.text)...)
+		}
 		if s.Secret || s.show != nil {
 			out = append(out, passwords(f.text)...)
 		}

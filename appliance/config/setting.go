@@ -39,11 +39,12 @@ const (
 	Clustering Group = "Cluster"
 	Realtime   Group = "Realtime"
 	Mentor     Group = "Mentor"
+	Payments   Group = "Payments"
 	Other      Group = "Accepted from older installations"
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Files, Backup, Clustering, Realtime, Mentor, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Files, Backup, Clustering, Realtime, Mentor, Payments, Other}
 }
 
 // Status says what becomes of a setting.
@@ -74,7 +75,10 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{
+		coreTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), paymentTable(),
+		laterTable(), moneyTable(), replacedTable(), obsoleteTable(),
+	}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)

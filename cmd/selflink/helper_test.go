@@ -19,6 +19,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/coin"
 )
 
 // buffer is a writer that tests read while the program writes.
@@ -93,6 +94,7 @@ type fakeLedger struct {
 	staff        []accounts.PersonSummary
 	filter       jobs.Filter
 	groups       []jobs.ErrorGroup
+	report       coin.Report
 	failing      map[jobs.ID]error
 	from, to     int64
 	closed       bool
@@ -102,6 +104,7 @@ type fakeLedger struct {
 
 func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
+func (l *fakeLedger) Coin() coinKeeper        { return l }
 func (l *fakeLedger) Close() error            { l.closed = true; return nil }
 
 func (l *fakeLedger) Audit() auditTrail { return l.trail }
@@ -110,6 +113,8 @@ func (l *fakeLedger) Explain(_ context.Context, id string) (trace.Timeline, erro
 	l.calls = append(l.calls, "explain "+id)
 	return l.timeline, l.err
 }
+
+func (l *fakeLedger) Check(context.Context) (coin.Report, error) { return l.report, l.err }
 
 func (l *fakeLedger) Migrate(context.Context) (int64, int64, error) {
 	l.migrated = true

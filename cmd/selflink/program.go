@@ -53,6 +53,7 @@ func verbs() []verb {
 		{"storage", "where files are kept: status, check, copy", storageVerb},
 		{"config", "show, check or document the settings", configure},
 		{"admin", "create and promote administrators, reset passwords", admin},
+		{"coin", "check the ledger of coins", coinVerb},
 		{"cluster", "make what several processes join by", clusterVerb},
 		{"jobs", "list, show, retry and cancel background jobs", jobsVerb},
 		{"schedule", "list, run, pause and resume schedules", scheduleVerb},

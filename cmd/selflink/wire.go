@@ -12,6 +12,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/coin"
 )
 
 // server is the running appliance.
@@ -35,6 +36,7 @@ type ledger interface {
 	Jobs() jobKeeper
 	Accounts() accountKeeper
 	Audit() auditTrail
+	Coin() coinKeeper
 	// Explain tells what the database knows of a request or a job.
 	Explain(ctx context.Context, id string) (trace.Timeline, error)
 	// Migrate brings the schema up to date and returns its version before and
@@ -70,6 +72,11 @@ type accountKeeper interface {
 	Demote(ctx context.Context, emailOrHandle string) (int64, error)
 	CloseAccount(ctx context.Context, emailOrHandle string) (int64, error)
 	ResetPassword(ctx context.Context, emailOrHandle, password string) (int64, error)
+}
+
+// coinKeeper looks at the ledger of coins.
+type coinKeeper interface {
+	Check(ctx context.Context) (coin.Report, error)
 }
 
 // backupKeeper makes, proves and lists archives.
@@ -130,3 +137,4 @@ type linkedLedger struct{ *appliance.Ledger }
 func (l linkedLedger) Jobs() jobKeeper         { return l.Ledger.Jobs() }
 func (l linkedLedger) Audit() auditTrail       { return l.Ledger.Audit() }
 func (l linkedLedger) Accounts() accountKeeper { return l.Ledger.Accounts() }
+func (l linkedLedger) Coin() coinKeeper        { return l.Ledger.Coin() }
