@@ -186,6 +186,14 @@ func (a *API) Stop(ctx context.Context) error {
 	if err != nil {
 		cut = a.conns.cut() + a.streams.cut()
 	}
+	// fasthttp closes the listeners that it knows of: one whose goroutine had not
+	// begun to serve is not among them.
+	for _, ln := range a.listeners {
+		_ = ln.Close()
+	}
+	if a.socket != nil {
+		_ = a.socket.Close()
+	}
 	a.serving.Wait()
 	a.dropSocket()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -124,4 +125,17 @@ func TestSocket(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	require.ErrorContains(t, socketAPI(t, path).Start(t.Context()), "in the way")
 	require.ErrorContains(t, socketAPI(t, "/"+strings.Repeat("x", 200)).Start(t.Context()), "choose a shorter")
+}
+
+// TestStopAtOnce ends a server that has served nobody, whose listeners may not
+// have begun.
+func TestStopAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		api := socketAPI(t, "")
+		require.NoError(t, api.Start(t.Context()))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		require.NoError(t, api.Stop(ctx))
+		cancel()
+	}
 }
