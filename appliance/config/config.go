@@ -117,6 +117,15 @@ type Config struct {
 	ChatWait          time.Duration // an asynchronous chat waits that long for its answer; 0: not at all
 	MentorRetention   time.Duration // of conversations; 0: kept for ever
 
+	// Search.
+	OpenSearch         bool   // people are searched for in OpenSearch first
+	OpenSearchHost     string // a name or an address, without a port
+	OpenSearchPort     int
+	OpenSearchScheme   string // http or https
+	OpenSearchUser     string
+	OpenSearchPassword Secret // zero: no credentials are sent
+	OpenSearchCA       string // file of certificates to trust; empty: the system's
+
 	values []Value
 	notes  []Note
 	hidden []string // texts that must never be shown, see [Config.Hidden]

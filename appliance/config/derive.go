@@ -34,6 +34,7 @@ func (l *loader) derive() {
 		l.choose("BACKUP_DIR", filepath.Join(c.DataDir, backupsDirName))
 	}
 	l.deriveModel()
+	l.deriveSearch()
 	l.deriveOrigins()
 	if c.DatabaseTLS {
 		c.DatabaseURL = l.requireTLS("DATABASE_URL", c.DatabaseURL)

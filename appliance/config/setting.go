@@ -38,11 +38,12 @@ const (
 	Clustering Group = "Cluster"
 	Realtime   Group = "Realtime"
 	Mentor     Group = "Mentor"
+	Search     Group = "Search"
 	Other      Group = "Accepted from older installations"
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Backup, Clustering, Realtime, Mentor, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Backup, Clustering, Realtime, Mentor, Search, Other}
 }
 
 // Status says what becomes of a setting.
@@ -73,7 +74,7 @@ func (s Status) note() string {
 
 // Settings returns the table.
 func Settings() []Setting {
-	all := [][]Setting{coreTable(), accountTable(), storeTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
+	all := [][]Setting{coreTable(), accountTable(), storeTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), searchTable(), laterTable(), moneyTable(), replacedTable(), obsoleteTable()}
 	var out []Setting
 	for _, part := range all {
 		out = append(out, part...)

@@ -38,8 +38,8 @@ const (
 	// how similar costs some 10 µs each, the nearMost nearest are looked at
 	// closely by [near], which decides.
 	similar     = "0.4"
-	similarMost = 1000
-	nearMost    = 300
+	similarMost = 500
+	nearMost    = 200
 )
 
 // setupTTL is for how long the answer to whether pg_trgm is there is kept: it
@@ -52,8 +52,8 @@ const setupTTL = time.Minute
 //
 // First come the accounts that have the text in their handle, name or bio, the
 // newest first (contract 14 §3.1). What room they leave is filled with those
-// that have all its words as beginnings of words, in any order, and those whose
-// handle or name differs by a small typing error.
+// that have all its words as beginnings of words, in any order. When there is
+// nobody, those are given whose handle or name differs by a small typing error.
 type Postgres struct {
 	db       database.Pool
 	trigrams atomic.Pointer[setup]
@@ -119,7 +119,7 @@ func (p *Postgres) Search(ctx context.Context, q Query) ([]int64, error) {
 			return nil, err
 		}
 	}
-	if !f.full() && len(folded) > shortText {
+	if len(f.ids) == 0 && len(folded) > shortText {
 		trigrams, err := p.hasTrigrams(ctx)
 		if err != nil {
 			return nil, err
