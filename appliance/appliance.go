@@ -34,6 +34,7 @@ import (
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
 	"selflink/services/mentor"
+	"selflink/services/search"
 	"selflink/web"
 )
 
@@ -66,6 +67,7 @@ type Appliance struct {
 
 	accounts *accounts.Service
 	mentor   *mentor.Service
+	search   *search.Service[accounts.User]
 
 	done chan error
 }
@@ -186,8 +188,12 @@ func (a *Appliance) observers(cfg *config.Config, metrics prometheus.Gatherer) (
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
 		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log,
+		Created: a.reindex, Changed: a.reindex,
 		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
 	}); err != nil {
+		return err
+	}
+	if a.search, err = newSearch(cfg, a.database, a.accounts, a.jobs, search.Deps[accounts.User]{Log: a.log, Metrics: metrics, Health: a.health}); err != nil {
 		return err
 	}
 	a.health.Add(posture.Admin(a.accounts.AdminExists, "database"))
@@ -289,6 +295,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 	}
 	a.accounts.Register(a.http)
 	a.mentor.Register(a.http)
+	a.search.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)
 	if a.desk, err = a.newDesk(cfg, metrics, build); err != nil {
@@ -369,6 +376,7 @@ func (a *Appliance) parts() []part {
 		{"realtime", a.realtime.Start, a.realtime.Stop},
 		{"jobs", a.jobs.Start, a.jobs.Stop},
 		{"mentor", a.mentor.Start, a.mentor.Stop},
+		{"search", a.search.Start, a.search.Stop},
 		{"schedules", a.schedules.Start, a.schedules.Stop},
 		{"traces", a.traces.Start, a.traces.Stop},
 		{"history", a.history.Start, a.history.Stop},

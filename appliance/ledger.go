@@ -15,6 +15,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/search"
 )
 
 // closeTime bounds the end of a command's database.
@@ -29,6 +30,7 @@ type Ledger struct {
 	audit    *audit.Log
 	traces   *trace.Recorder
 	accounts *accounts.Service
+	search   *search.Service[accounts.User]
 }
 
 // OpenLedger reaches the database. The schema must be current, or brought up
@@ -60,10 +62,14 @@ func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	events := realtime.NewPublisher() // the server follows by itself
-	l.accounts, err = newAccounts(cfg, accounts.Deps{
+	if l.accounts, err = newAccounts(cfg, accounts.Deps{
 		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log,
+		Created: l.reindex, Changed: l.reindex,
 		Ended: events.CloseSession, EndedAll: events.CloseUser, Audit: auditDeed(l.audit),
-	})
+	}); err != nil {
+		return err
+	}
+	l.search, err = newSearch(cfg, l.database, l.accounts, l.jobs, search.Deps[accounts.User]{Log: log})
 	return err
 }
 
@@ -113,6 +119,11 @@ func (l *Ledger) Migrate(ctx context.Context) (from, to int64, err error) {
 func (l *Ledger) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
+	if l.search != nil {
+		if err := l.search.Stop(ctx); err != nil {
+			return err
+		}
+	}
 	if l.ids != nil {
 		if err := l.ids.Stop(ctx); err != nil {
 			return err

@@ -96,11 +96,13 @@ type fakeLedger struct {
 	from, to     int64
 	closed       bool
 	migrated     bool
+	search       fakeSearch
 	keyed        bool // the settings it was opened with had a signing key
 }
 
 func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
+func (l *fakeLedger) Search() searchKeeper    { return l.search }
 func (l *fakeLedger) Close() error            { l.closed = true; return nil }
 
 func (l *fakeLedger) Explain(_ context.Context, id string) (trace.Timeline, error) {

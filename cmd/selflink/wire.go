@@ -11,6 +11,7 @@ import (
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/search"
 )
 
 // server is the running appliance.
@@ -33,6 +34,7 @@ type server interface {
 type ledger interface {
 	Jobs() jobKeeper
 	Accounts() accountKeeper
+	Search() searchKeeper
 	// Explain tells what the database knows of a request or a job.
 	Explain(ctx context.Context, id string) (trace.Timeline, error)
 	// Migrate brings the schema up to date and returns its version before and
@@ -62,6 +64,13 @@ type accountKeeper interface {
 	Demote(ctx context.Context, emailOrHandle string) (int64, error)
 	CloseAccount(ctx context.Context, emailOrHandle string) (int64, error)
 	ResetPassword(ctx context.Context, emailOrHandle, password string) (int64, error)
+}
+
+// searchKeeper looks after what people are found by.
+type searchKeeper interface {
+	// Rebuild builds an index anew; an empty engine is the one asked first.
+	Rebuild(ctx context.Context, engine string, progress func(search.Progress)) (search.Rebuilt, error)
+	Status(ctx context.Context) (search.Status, error)
 }
 
 // backupKeeper makes, proves and lists archives.
@@ -121,3 +130,4 @@ type linkedLedger struct{ *appliance.Ledger }
 
 func (l linkedLedger) Jobs() jobKeeper         { return l.Ledger.Jobs() }
 func (l linkedLedger) Accounts() accountKeeper { return l.Ledger.Accounts() }
+func (l linkedLedger) Search() searchKeeper    { return l.Ledger.Search() }
