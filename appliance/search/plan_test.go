@@ -1,6 +1,7 @@
 package search_test
 
 import (
+	"flag"
 	"strings"
 	"testing"
 
@@ -66,11 +67,14 @@ func TestPostgresUsesIndexes(t *testing.T) {
 	require.Len(t, r.find(t, 7, "beridze gio", 40), 40)
 }
 
-// BenchmarkPostgres searches among 50 000 accounts. With -v it prints the plans
+// among is how many accounts the benchmark searches: -args -accounts=200000.
+var among = flag.Int("accounts", 50_000, "accounts that the benchmark of searches makes")
+
+// BenchmarkPostgres searches among many accounts. With -v it prints the plans
 // with what they took.
 func BenchmarkPostgres(b *testing.B) {
 	r := newRig(b)
-	r.many(b, 50_000)
+	r.many(b, *among)
 	for _, w := range ways() {
 		b.Logf("%s:\n%s", w.name, r.plan(b, "(ANALYZE, BUFFERS)", w.sql, w.args...))
 	}

@@ -203,7 +203,8 @@ SELECT count(*), coalesce(max(id), 0), count(CASE WHEN is_active THEN search_use
 // extensions that there are now.
 func (s *Service[U]) rebuildTable(ctx context.Context, held func() error, progress func(Progress)) (Rebuilt, error) {
 	out := Rebuilt{Progress: Progress{Engine: EnginePostgres, Index: "search_users"}}
-	if _, err := s.direct.Exec(ctx, "SELECT search_setup()"); err != nil {
+	// Not over the direct way, of whose few connections the lock has one.
+	if _, err := s.db.Exec(ctx, "SELECT search_setup()"); err != nil {
 		return out, fmt.Errorf("bring in extensions: %w", err)
 	}
 	var err error

@@ -130,6 +130,16 @@ func TestRebuildGoesOnAfterItWasBrokenOff(t *testing.T) {
 	r.same(t)
 	require.NoError(t, other.Stop(t.Context()))
 
+	// The connection that holds the lock dies in the middle of the next.
+	_, err = r.svc.Rebuild(t.Context(), "", func(search.Progress) {
+		r.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	})
+	require.ErrorContains(t, err, "hold the lock")
+	again, err := r.svc.Rebuild(t.Context(), "", nil)
+	require.NoError(t, err)
+	require.True(t, again.Resumed)
+	r.same(t)
+	out = again
 	// The server fails in the middle of the next.
 	_, err = r.svc.Rebuild(t.Context(), "", func(search.Progress) { r.server.Set(searchtest.Broken) })
 	require.ErrorIs(t, err, engine.ErrServer)
@@ -140,7 +150,7 @@ func TestRebuildGoesOnAfterItWasBrokenOff(t *testing.T) {
 			r.server.Remove(name)
 		}
 	}
-	again, err := r.svc.Rebuild(t.Context(), "", nil)
+	again, err = r.svc.Rebuild(t.Context(), "", nil)
 	require.NoError(t, err)
 	require.False(t, again.Resumed)
 	r.same(t)
