@@ -38,6 +38,7 @@ import (
 	"selflink/services/media"
 	"selflink/services/mentor"
 	"selflink/services/payments"
+	"selflink/services/search"
 	"selflink/web"
 )
 
@@ -75,6 +76,7 @@ type Appliance struct {
 	coin     *coin.Service
 	payments *payments.Service
 	mentor   *mentor.Service
+	search   *search.Service[accounts.User]
 
 	done chan error
 }
@@ -207,12 +209,16 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 		return err
 	}
 	if a.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Avatars: avatars{a.media}, Created: a.coin.Open,
+		DB: a.database.Pool(), IDs: a.ids, Bus: a.broker, Log: a.log, Avatars: avatars{a.media},
+		Created: both(a.coin.Open, a.reindex), Changed: a.reindex,
 		Ended: a.events.CloseSession, EndedAll: a.events.CloseUser, Audit: auditDeed(a.audit),
 	}); err != nil {
 		return err
 	}
 	if a.payments, err = a.newPayments(cfg); err != nil {
+		return err
+	}
+	if a.search, err = newSearch(cfg, a.database, a.accounts, a.jobs, search.Deps[accounts.User]{Log: a.log, Metrics: metrics, Health: a.health}); err != nil {
 		return err
 	}
 	a.health.Add(posture.Admin(a.accounts.AdminExists, "database"))
@@ -317,6 +323,7 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 	a.coin.Register(a.http)
 	a.payments.Register(a.http)
 	a.mentor.Register(a.http)
+	a.search.Register(a.http)
 	a.realtime.Register(a.http)
 	a.audit.Register(a.http)
 	if a.desk, err = a.newDesk(cfg, metrics, build); err != nil {
@@ -347,6 +354,7 @@ func (a *Appliance) parts() []part {
 		{"realtime", a.realtime.Start, a.realtime.Stop},
 		{"jobs", a.jobs.Start, a.jobs.Stop},
 		{"mentor", a.mentor.Start, a.mentor.Stop},
+		{"search", a.search.Start, a.search.Stop},
 		{"schedules", a.schedules.Start, a.schedules.Stop},
 		{"traces", a.traces.Start, a.traces.Stop},
 		{"history", a.history.Start, a.history.Stop},

@@ -16,6 +16,7 @@ import (
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
 	"selflink/services/coin"
+	"selflink/services/search"
 )
 
 // closeTime bounds the end of a command's database.
@@ -31,6 +32,7 @@ type Ledger struct {
 	traces   *trace.Recorder
 	accounts *accounts.Service
 	coin     *coin.Service
+	search   *search.Service[accounts.User]
 }
 
 // OpenLedger reaches the database. The schema must be current, or brought up
@@ -65,10 +67,13 @@ func (l *Ledger) open(cfg *config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	events := realtime.NewPublisher() // the server follows by itself
-	l.accounts, err = newAccounts(cfg, accounts.Deps{
-		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log, Created: l.coin.Open,
+	if l.accounts, err = newAccounts(cfg, accounts.Deps{
+		DB: l.database.Pool(), IDs: lazyIDs{l.ids}, Log: log, Created: both(l.coin.Open, l.reindex), Changed: l.reindex,
 		Ended: events.CloseSession, EndedAll: events.CloseUser, Audit: auditDeed(l.audit),
-	})
+	}); err != nil {
+		return err
+	}
+	l.search, err = newSearch(cfg, l.database, l.accounts, l.jobs, search.Deps[accounts.User]{Log: log})
 	return err
 }
 
@@ -128,6 +133,11 @@ func (l *Ledger) Migrate(ctx context.Context) (from, to int64, err error) {
 func (l *Ledger) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
+	if l.search != nil {
+		if err := l.search.Stop(ctx); err != nil {
+			return err
+		}
+	}
 	if l.ids != nil {
 		if err := l.ids.Stop(ctx); err != nil {
 			return err

@@ -131,6 +131,14 @@ type Config struct {
 	StripeCancelURL      string
 	PaymentsSuccessURL   string // after any other, and where the two above are empty
 	PaymentsCancelURL    string
+	// Search.
+	OpenSearch         bool   // people are searched for in OpenSearch first
+	OpenSearchHost     string // a name or an address, without a port
+	OpenSearchPort     int
+	OpenSearchScheme   string // http or https
+	OpenSearchUser     string
+	OpenSearchPassword Secret // zero: no credentials are sent
+	OpenSearchCA       string // file of certificates to trust; empty: the system's
 
 	values []Value
 	notes  []Note

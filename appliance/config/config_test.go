@@ -153,6 +153,8 @@ REALTIME_CHANNELS_ENABLED=false
 REALTIME_JWT_SECRET=`+goodKey+`
 GUNICORN_WORKERS=4
 OPENSEARCH_ENABLED=false
+OPENSEARCH_HOST=opensearch
+OPENSEARCH_USER=admin
 STORAGE_BACKEND=local
 S3_BUCKET=media
 STRIPE_API_KEY=
@@ -174,7 +176,7 @@ RUNNING_IN_DOCKER=true
 	notes := notesOf(r)
 	require.Contains(t, notes, "replaced by the embedded broker: CELERY_BROKER_URL, CELERY_RESULT_BACKEND, REDIS_URL, PUBSUB_REDIS_URL, REALTIME_REDIS_URL, REALTIME_CHANNELS_ENABLED")
 	require.Contains(t, notes, "no longer needed: DJANGO_SETTINGS_MODULE, GUNICORN_WORKERS")
-	require.Contains(t, notes, "not used by this version: OPENSEARCH_ENABLED, COIN_FEE_BPS")
+	require.Contains(t, notes, "not used by this version: COIN_FEE_BPS")
 	require.Contains(t, notes, "STORAGE_BACKEND=local ignores S3 settings: S3_BUCKET")
 	require.Contains(t, notes, "CORS_ALLOWED_ORIGINS: left out, because an origin is written as https://host: b.example")
 	require.NotContains(t, notes, "is not a setting")

@@ -37,6 +37,7 @@ func (l *loader) derive() {
 		l.choose("MEDIA_ROOT", filepath.Join(c.DataDir, mediaDirName))
 	}
 	l.deriveModel()
+	l.deriveSearch()
 	l.deriveOrigins()
 	if c.DatabaseTLS {
 		c.DatabaseURL = l.requireTLS("DATABASE_URL", c.DatabaseURL)

@@ -40,11 +40,12 @@ const (
 	Realtime   Group = "Realtime"
 	Mentor     Group = "Mentor"
 	Payments   Group = "Payments"
+	Search     Group = "Search"
 	Other      Group = "Accepted from older installations"
 )
 
 func groups() []Group {
-	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Files, Backup, Clustering, Realtime, Mentor, Payments, Other}
+	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Files, Backup, Clustering, Realtime, Mentor, Search, Payments, Other}
 }
 
 // Status says what becomes of a setting.
@@ -76,7 +77,7 @@ func (s Status) note() string {
 // Settings returns the table.
 func Settings() []Setting {
 	all := [][]Setting{
-		coreTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), paymentTable(),
+		coreTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), searchTable(), paymentTable(),
 		laterTable(), moneyTable(), replacedTable(), obsoleteTable(),
 	}
 	var out []Setting

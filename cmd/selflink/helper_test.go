@@ -99,12 +99,14 @@ type fakeLedger struct {
 	from, to     int64
 	closed       bool
 	migrated     bool
+	search       fakeSearch
 	keyed        bool // the settings it was opened with had a signing key
 }
 
 func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
 func (l *fakeLedger) Coin() coinKeeper        { return l }
+func (l *fakeLedger) Search() searchKeeper    { return l.search }
 func (l *fakeLedger) Close() error            { l.closed = true; return nil }
 
 func (l *fakeLedger) Audit() auditTrail { return l.trail }

@@ -12,8 +12,10 @@ import (
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
+	engine "selflink/appliance/search"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
+	"selflink/services/search"
 )
 
 // hintFor says what to do about an error, or nothing when its own text does.
@@ -40,6 +42,10 @@ func hintFor(err error) string {
 		{errors.Is(err, jobs.ErrNotFound), "See which there are with:  selflink jobs list   (finished jobs are deleted after a while)"},
 		{errors.Is(err, jobs.ErrWrongState), "Waiting and running jobs can be cancelled; dead, cancelled and waiting ones retried; those that have ended deleted."},
 		{errors.Is(err, jobs.ErrUnknownQueue), "See the queues of jobs with:  selflink jobs list"},
+		{errors.Is(err, search.ErrRebuilding), "Nothing was changed. See how far it is with:  selflink search status"},
+		{errors.Is(err, search.ErrNoServer), "Name it with OPENSEARCH_HOST, or build the other:  selflink search reindex --engine postgres"},
+		{errors.Is(err, engine.ErrServer), "Searches are answered by Postgres meanwhile. See what is wrong with:  selflink search status   Then run this again: it goes on where it was."},
+		{errors.Is(err, engine.ErrRefused), "Check OPENSEARCH_USERNAME and OPENSEARCH_PASSWORD, and that this user may make and change users_v1*."},
 		{errors.Is(err, accounts.ErrLastOperator), "Nothing was changed. Make another one first:  selflink admin create   or   selflink admin promote"},
 		{errors.Is(err, exec.ErrNotFound), "Install it, on Debian with:  apt-get install postgresql pgbouncer"},
 		{errors.Is(err, syscall.ENOSPC), "The disk is full: free some space and start again. Nothing that was accepted is lost."},

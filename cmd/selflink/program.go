@@ -57,6 +57,7 @@ func verbs() []verb {
 		{"cluster", "make what several processes join by", clusterVerb},
 		{"jobs", "list, show, retry and cancel background jobs", jobsVerb},
 		{"schedule", "list, run, pause and resume schedules", scheduleVerb},
+		{"search", "build the index of people anew, tell how it is", searchVerb},
 		{"logs", "print the log of the running server", logs},
 		{"audit", "list what people with rights did, verify the trail", auditVerb},
 		{"explain", "tell what happened to a request or a job", explain},

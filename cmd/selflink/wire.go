@@ -13,6 +13,7 @@ import (
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
 	"selflink/services/coin"
+	"selflink/services/search"
 )
 
 // server is the running appliance.
@@ -37,6 +38,7 @@ type ledger interface {
 	Accounts() accountKeeper
 	Audit() auditTrail
 	Coin() coinKeeper
+	Search() searchKeeper
 	// Explain tells what the database knows of a request or a job.
 	Explain(ctx context.Context, id string) (trace.Timeline, error)
 	// Migrate brings the schema up to date and returns its version before and
@@ -77,6 +79,13 @@ type accountKeeper interface {
 // coinKeeper looks at the ledger of coins.
 type coinKeeper interface {
 	Check(ctx context.Context) (coin.Report, error)
+}
+
+// searchKeeper looks after what people are found by.
+type searchKeeper interface {
+	// Rebuild builds an index anew; an empty engine is the one asked first.
+	Rebuild(ctx context.Context, engine string, progress func(search.Progress)) (search.Rebuilt, error)
+	Status(ctx context.Context) (search.Status, error)
 }
 
 // backupKeeper makes, proves and lists archives.
@@ -138,3 +147,4 @@ func (l linkedLedger) Jobs() jobKeeper         { return l.Ledger.Jobs() }
 func (l linkedLedger) Audit() auditTrail       { return l.Ledger.Audit() }
 func (l linkedLedger) Accounts() accountKeeper { return l.Ledger.Accounts() }
 func (l linkedLedger) Coin() coinKeeper        { return l.Ledger.Coin() }
+func (l linkedLedger) Search() searchKeeper    { return l.Ledger.Search() }

@@ -49,6 +49,9 @@ type Deps struct {
 	// Created runs in the transaction that makes an account, for what other
 	// services keep per account. An error undoes the account.
 	Created func(ctx context.Context, tx database.Tx, id int64) error
+	// Changed runs in the transaction that changes what others see of an
+	// account, or closes or opens it, after the change. An error undoes it.
+	Changed func(ctx context.Context, tx database.Tx, id int64) error
 	// Ended runs in the transaction that ends a session, once for each, and
 	// then EndedAll in the one that ends all of a user's, also those without an
 	// id: whatever a session has open must end with it.
@@ -80,6 +83,7 @@ type Service struct {
 	log       *slog.Logger
 	clock     func() time.Time
 	created   func(ctx context.Context, tx database.Tx, id int64) error
+	edited    func(ctx context.Context, tx database.Tx, id int64) error
 	ended     func(ctx context.Context, tx database.Tx, user int64, session uuid.UUID) error
 	endedAll  func(ctx context.Context, tx database.Tx, user int64) error
 	audit     func(ctx context.Context, tx database.Tx, e AuditEntry) error
@@ -103,8 +107,8 @@ func New(d Deps) (*Service, error) {
 	}
 	s := &Service{
 		db: d.DB, q: accountsdb.New(d.DB), ids: d.IDs, tokens: d.Tokens, passwords: d.Passwords,
-		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, ended: d.Ended, endedAll: d.EndedAll,
-		audit: d.Audit, avatars: d.Avatars,
+		log: d.Log.With("component", "accounts"), clock: d.Clock, created: d.Created, edited: d.Changed,
+		ended: d.Ended, endedAll: d.EndedAll, audit: d.Audit, avatars: d.Avatars,
 	}
 	var err error
 	if s.loads, err = newLoads(s.q); err != nil {
@@ -144,6 +148,17 @@ func (s *Service) Stop(ctx context.Context) error {
 
 // now is the time as Postgres can store it.
 func (s *Service) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
+
+// tellChange tells who asked for it that others see an account differently.
+func (s *Service) tellChange(ctx context.Context, tx database.Tx, id int64) error {
+	if s.edited == nil {
+		return nil
+	}
+	if err := s.edited(ctx, tx, id); err != nil {
+		return fmt.Errorf("tell of the change: %w", err)
+	}
+	return nil
+}
 
 // changed makes every node forget an account once tx has committed.
 func (s *Service) changed(tx database.Tx, ids ...int64) {

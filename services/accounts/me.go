@@ -59,7 +59,7 @@ func (s *Service) change(ctx context.Context, id int64, in changes) (User, error
 			}
 		}
 		s.changed(tx, id)
-		return nil
+		return s.tellChange(ctx, tx, id)
 	})
 	if err != nil {
 		return User{}, fmt.Errorf("change account: %w", err)

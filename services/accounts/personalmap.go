@@ -135,7 +135,7 @@ func (s *Service) changeMap(ctx context.Context, user int64, in mapChanges) (Per
 			return err
 		}
 		s.changed(tx, user)
-		return nil
+		return s.tellChange(ctx, tx, user)
 	})
 	if err != nil {
 		return PersonalMap{}, fmt.Errorf("change personal map: %w", err)

@@ -70,6 +70,9 @@ func (s *Service) setActive(ctx context.Context, by, id int64, active bool) erro
 			if err := q.Activate(ctx, accountsdb.ActivateParams{ID: id, Now: s.now()}); err != nil {
 				return fmt.Errorf("activate: %w", err)
 			}
+			if err := s.tellChange(ctx, tx, id); err != nil {
+				return err
+			}
 			return s.record(ctx, tx, by, "accounts.activated", id, nil)
 		}
 		if err := who.mayGo(by, id); err != nil {
@@ -79,6 +82,9 @@ func (s *Service) setActive(ctx context.Context, by, id int64, active bool) erro
 			return fmt.Errorf("deactivate: %w", err)
 		}
 		if err := s.endAll(ctx, tx, id, whyDeactivated); err != nil {
+			return err
+		}
+		if err := s.tellChange(ctx, tx, id); err != nil {
 			return err
 		}
 		return s.record(ctx, tx, by, "accounts.deactivated", id, nil)
