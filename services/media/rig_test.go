@@ -8,7 +8,6 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
-	"io"
 	"log/slog"
 	"mime/multipart"
 	"strconv"
@@ -147,16 +146,6 @@ func (r *rig) files(t *testing.T) []string {
 		out = append(out, i.Key)
 		return nil
 	}))
-	return out
-}
-
-func (r *rig) content(t *testing.T, key string) []byte {
-	t.Helper()
-	f, _, err := r.store.Open(t.Context(), key, 0, storage.ToEnd)
-	require.NoError(t, err)
-	defer f.Close()
-	out, err := io.ReadAll(f)
-	require.NoError(t, err)
 	return out
 }
 
