@@ -45,12 +45,12 @@ func (s *Server) registerChecks(r *health.Registry) {
 		remedy = "Start the database server, or correct DATABASE_URL and DATABASE_DIRECT_URL. The connection is made again by itself."
 	}
 	r.Add(health.Check{
-		Code: CheckPostgres, Title: "Postgres does not answer", Severity: health.High, Visible: 5 * time.Second, Ready: true,
+		Code: CheckPostgres, Title: "Postgres does not answer", Severity: health.High, Visible: 3 * time.Second, Ready: true,
 		Impact: "Nothing can be read or stored: requests are answered 503, jobs and events wait.", Remedy: remedy,
 		Run: s.direct.check,
 	})
 	r.Add(health.Check{
-		Code: CheckPooled, Title: "The pooled way to Postgres does not answer", Severity: health.High, Visible: 5 * time.Second, Ready: true,
+		Code: CheckPooled, Title: "The pooled way to Postgres does not answer", Severity: health.High, Visible: 3 * time.Second, Ready: true,
 		Impact:    "Nothing can be read or stored: requests are answered 503, jobs and events wait.",
 		Remedy:    "See what the pooler says: the lines of component pgbouncer in the log. With an external pooler, start it or correct DATABASE_URL.",
 		DependsOn: []string{CheckPostgres},

@@ -97,7 +97,7 @@ const (
 	Timeout = 2 * time.Second
 
 	// Interval is the time between two rounds of the loop.
-	Interval = 5 * time.Second
+	Interval = 3 * time.Second
 
 	// settle is how long a failure that was hidden behind a cause gets after
 	// the cause is gone: effects need a moment to notice.

@@ -31,7 +31,7 @@ func (s *Scheduler) registerChecks(r *health.Registry) {
 		Run:       s.checkMissed,
 	})
 	r.Add(health.Check{
-		Code: "schedule.paused", Title: "A schedule is paused", Severity: health.Low, Every: 15 * time.Second,
+		Code: "schedules.paused", Title: "A schedule is paused", Severity: health.Low, Every: 15 * time.Second,
 		Impact:    "What it does is not done until somebody resumes it.",
 		Remedy:    "Resume it in the dashboard when the reason is gone.",
 		DependsOn: []string{database.CheckPostgres, database.CheckPooled},

@@ -125,7 +125,7 @@ func TestPausedScheduleDoesNotFire(t *testing.T) {
 	require.Positive(t, on.Missed)
 	results, ready := registry.Run(t.Context())
 	require.True(t, ready)
-	require.Contains(t, results[2].Name, "schedule.paused")
+	require.Contains(t, results[2].Name, "schedules.paused")
 	require.Contains(t, results[2].Error, "off is paused by ann since ")
 	require.NotContains(t, results[1].Error, "off ")
 

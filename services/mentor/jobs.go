@@ -61,7 +61,8 @@ func (s *Service) HandleJobs(e *jobs.Engine) error {
 }
 
 // pending loads a question that waits for its answer; ok is false when there
-// is nothing to do, because it has one or is gone.
+// is nothing to do, because it has one or is gone. A text that stands for an
+// answer does not count: whoever runs the job again wants a real one.
 func (s *Service) pending(ctx context.Context, id int64, most int32) (q question, ok bool, err error) {
 	row, err := s.q.Question(ctx, mentordb.QuestionParams{ID: id, TaskVersion: taskVersion, Most: most})
 	if database.IsNoRows(err) {
@@ -70,7 +71,7 @@ func (s *Service) pending(ctx context.Context, id int64, most int32) (q question
 	if err != nil {
 		return question{}, false, fmt.Errorf("read question: %w", err)
 	}
-	if row.AnswerID != nil {
+	if row.AnswerID != nil && !row.Failed {
 		return question{}, false, nil
 	}
 	return question{

@@ -114,6 +114,37 @@ func TestTaskThatFailsEndsWithAText(t *testing.T) {
 	require.Len(t, r.model.Requests(), 1)
 }
 
+// An operator runs a job again that has died: a real answer takes the place of
+// the text that stood for it, and the client is told.
+func TestDeadTaskIsMended(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *choices) { c.deps.ChatWait = time.Minute })
+	r.model.Always(llmtest.Script{Status: 401})
+	got := r.chat(t, r.Client, `{"message":"hi"}`, 202)
+	require.Equal(t, jobs.Dead, r.finished(t, got.Task))
+	id, err := parseID(got.Task)
+	require.NoError(t, err)
+
+	// While the model still refuses, the text stays.
+	require.NoError(t, r.engine.Retry(t.Context(), id))
+	require.Equal(t, jobs.Dead, r.finished(t, got.Task))
+	require.Contains(t, r.Do(t, "GET", got.StatusURL, "").Body, `"error":"llm_failure"`)
+
+	r.model.Always(llmtest.Script{Pieces: []string{"Better ", "late"}})
+	require.NoError(t, r.engine.Retry(t.Context(), id))
+	require.Equal(t, jobs.Succeeded, r.finished(t, got.Task))
+	res := r.Do(t, "GET", got.StatusURL, "")
+	require.Contains(t, res.Body, "Better late")
+	require.NotContains(t, res.Body, "llm_failure")
+	require.Len(t, r.messages(t), 2, "still one answer")
+
+	// An answer stays an answer.
+	r.exec(t, "UPDATE jobs SET state = 'dead' WHERE id = $1", got.Task)
+	require.NoError(t, r.engine.Retry(t.Context(), id))
+	require.Equal(t, jobs.Succeeded, r.finished(t, got.Task))
+	require.Len(t, r.model.Requests(), 3)
+}
+
 func TestTaskIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *choices) { c.deps.ChatWait = time.Minute })

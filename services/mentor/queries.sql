@@ -20,10 +20,10 @@ SELECT i::integer AS nth, mentor_ask(
 FROM generate_subscripts(@user_ids::bigint[], 1) AS i;
 
 -- Question gives what is needed to answer it again, and its answer if it has
--- one.
+-- one; failed says that this only stands for one which the model failed.
 -- name: Question :one
 SELECT q.id, q.session_id, q.user_id, q.content, q.task_id, s.mode, s.language,
-    a.id AS answer_id, a.content AS answer,
+    a.id AS answer_id, a.content AS answer, coalesce(a.meta->>'error' IS NOT NULL, false)::boolean AS failed,
     ARRAY(
         SELECT m.role || E'\n' || m.content FROM mentor_messages m
         WHERE m.session_id = q.session_id AND (m.created_at, m.id) < (q.created_at, q.id)

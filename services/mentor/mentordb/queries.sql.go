@@ -891,7 +891,7 @@ func (q *Queries) PurgeStreams(ctx context.Context) error {
 
 const question = `-- name: Question :one
 SELECT q.id, q.session_id, q.user_id, q.content, q.task_id, s.mode, s.language,
-    a.id AS answer_id, a.content AS answer,
+    a.id AS answer_id, a.content AS answer, coalesce(a.meta->>'error' IS NOT NULL, false)::boolean AS failed,
     ARRAY(
         SELECT m.role || E'\n' || m.content FROM mentor_messages m
         WHERE m.session_id = q.session_id AND (m.created_at, m.id) < (q.created_at, q.id)
@@ -919,11 +919,12 @@ type QuestionRow struct {
 	Language  *string
 	AnswerID  *int64
 	Answer    *string
+	Failed    bool
 	History   []string
 }
 
 // Question gives what is needed to answer it again, and its answer if it has
-// one.
+// one; failed says that this only stands for one which the model failed.
 func (q *Queries) Question(ctx context.Context, arg QuestionParams) (QuestionRow, error) {
 	row := q.db.QueryRow(ctx, question, arg.Most, arg.TaskVersion, arg.ID)
 	var i QuestionRow
@@ -937,6 +938,7 @@ func (q *Queries) Question(ctx context.Context, arg QuestionParams) (QuestionRow
 		&i.Language,
 		&i.AnswerID,
 		&i.Answer,
+		&i.Failed,
 		&i.History,
 	)
 	return i, err
