@@ -42,7 +42,7 @@ func ways() []way {
 		{"one letter", search.SelectNewest, []any{7, "%a%", 20, search.NewestShort}, "search_users_newest"},
 		{"a letter that nobody has", search.SelectNewest, []any{7, "%~%", 20, search.NewestShort}, "search_users_newest"},
 		{"a rare text", search.SelectRare, []any{7, "%e4da3b7f%", 20}, "search_users_names_trgm"},
-		{"beginnings of words", search.SelectWords, []any{7, "'beridze':* & 'gio':*", 20, 5000}, "search_users_words"},
+		{"beginnings of words", search.SelectWords, []any{7, "'beridze':* & 'gio':*", 20, 2000}, "search_users_words"},
 		{"a mistyped name", search.SelectSimilar, []any{7, "georgi beridse", 200, 500}, "search_users_names_trgm"},
 	}
 }

@@ -22,16 +22,15 @@ const (
 
 	// newestShort is the same for texts of one or two letters, of which no
 	// trigram can be made: beyond them only the beginnings of words are found.
-	newestShort = 50_000
+	newestShort = 20_000
 
 	// shortText is the longest text that counts as short, in bytes of folded
 	// text.
 	shortText = 2
 
-	// rareMost bounds what is read of the indexes, which give their rows in no
-	// order: enough that the newest are among them unless a text is common,
-	// and then they were found before.
-	rareMost = 5000
+	// wordsMost bounds how many rows with the beginnings of words are read, in
+	// no order; the newest of them are given.
+	wordsMost = 2000
 
 	// similar is how much of a text's trigrams a name must have to be looked
 	// at as a mistyped one. Of at most similarMost such names, because telling
@@ -73,9 +72,11 @@ func NewPostgres(db database.Pool) *Postgres { return &Postgres{db: db} }
 // Name implements [Engine].
 func (p *Postgres) Name() string { return "postgres" }
 
-// visible leaves out whom the viewer $1 must not find.
-const visible = ` AND NOT EXISTS (SELECT 1 FROM user_blocks b WHERE b.user_id = $1 AND b.target_id = s.user_id)
-	AND NOT EXISTS (SELECT 1 FROM user_blocks b WHERE b.user_id = s.user_id AND b.target_id = $1)`
+// visible leaves out whom the viewer $1 must not find. They are gathered once,
+// not looked up for every row: who has many blocks is rare, a text that many
+// have is not.
+const visible = ` AND s.user_id NOT IN (SELECT b.target_id FROM user_blocks b WHERE b.user_id = $1
+	UNION ALL SELECT b.user_id FROM user_blocks b WHERE b.target_id = $1)`
 
 const (
 	selectNewest = `SELECT s.user_id FROM (
@@ -215,7 +216,7 @@ func (f *finder) beginnings(ctx context.Context) error {
 	for i, word := range f.words {
 		terms[i] = "'" + strings.ReplaceAll(word, "'", "''") + "':*"
 	}
-	ids, err := f.query(ctx, "words", selectWords, f.q.Viewer, strings.Join(terms, " & "), f.most, rareMost)
+	ids, err := f.query(ctx, "words", selectWords, f.q.Viewer, strings.Join(terms, " & "), f.most, wordsMost)
 	if err != nil {
 		return err
 	}
