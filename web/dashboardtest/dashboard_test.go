@@ -119,6 +119,8 @@ func mendJob(p *page, s *server, model *llmtest.Server, w *world) {
 	model.Always(answer)
 	p.press("Retry")
 	p.shows("main .badge", "Succeeded")
+	status, _ := s.ask(p.t, http.MethodGet, "/api/v1/mentor/task-status/"+job+"/", w.ben, nil, http.StatusOK)
+	require.NotContains(p.t, fmt.Sprint(status), "llm_failure", "the model's answer takes the place of the text that stood for it")
 	p.clean()
 }
 
