@@ -29,7 +29,7 @@ deps: ## Install what building and running need (apt, as root)
 .PHONY: web
 web: deps web/dist/.built ## Build the front-end files that the binary embeds
 
-web/dist/.built: web/package.json web/package-lock.json $(wildcard web/*.mjs web/realtime/*.ts web/realtime/*.json) $(shell find web/dashboard -type f \( -path "web/dashboard/src/*" -o -path "web/dashboard/public/*" -o -maxdepth 1 \) -not -name "*.md")
+web/dist/.built: web/package.json web/package-lock.json $(wildcard web/*.mjs web/realtime/*.ts web/realtime/*.json) $(shell find web/dashboard/src web/dashboard/public -type f) $(wildcard web/dashboard/*.*)
 	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	@touch $@
 
