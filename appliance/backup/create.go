@@ -127,7 +127,7 @@ func (k *Keeper) Create(ctx context.Context, r Request) (Result, error) {
 			return Result{}, err
 		}
 	}
-	out := Result{File: path, Secrets: []string{}}
+	out, whole := Result{File: path, Secrets: []string{}}, false
 	rec := record{k: k}
 	err = k.db.Direct().Tx(ctx, func(tx database.Tx) error {
 		snap, err := takeSnapshot(ctx, tx)
@@ -143,9 +143,11 @@ func (k *Keeper) Create(ctx context.Context, r Request) (Result, error) {
 			w.abort()
 			return err
 		}
+		whole = true
 		return nil
 	})
-	if err != nil {
+	// How the transaction ends that only looked makes a whole archive no worse.
+	if err != nil && !whole {
 		rec.fail(ctx, err)
 		return Result{}, err
 	}
@@ -189,6 +191,9 @@ func (k *Keeper) fill(ctx context.Context, w *writer, snap snapshot, secrets map
 		return err
 	}
 	if m.Files, err = k.addFiles(ctx, w); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // the last moment: what comes is a whole archive
 		return err
 	}
 	m.FinishedAt = k.now().UTC()
