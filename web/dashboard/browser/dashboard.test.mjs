@@ -104,6 +104,7 @@ test("keys lead through the pages", options, async () => {
   await press(page, "g");
   await press(page, "j");
   await page.until("location.hash === '#/jobs' && document.activeElement?.id === 'page-title'", "the heading of jobs has the focus");
+  await page.until("document.querySelector('[data-filter]')", "there is a filter");
   await press(page, "/");
   await page.until("document.activeElement?.matches('[data-filter]')", "the filter has the focus");
   await press(page, "g");
