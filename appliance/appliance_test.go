@@ -53,7 +53,7 @@ func begin(t *testing.T, dir string) (a *appliance.Appliance, stop func()) {
 			return
 		}
 		stopped = true
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, a.Stop(ctx))
 	}
@@ -83,7 +83,7 @@ func call(t *testing.T, method, url, token, body string, status int) map[string]
 
 // told reads the next frame of a connection.
 func told(t *testing.T, socket *websocket.Conn) map[string]any {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, data, err := socket.Read(ctx)
 	require.NoError(t, err)

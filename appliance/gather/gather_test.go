@@ -60,7 +60,7 @@ func newCrowd() *crowd { return &crowd{out: map[int]int{}, errs: map[int]error{}
 // queued waits until n calls wait for a run.
 func queued(t *testing.T, g *gather.Group[int, int], n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return g.Waiting() == n }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return g.Waiting() == n }, 60*time.Second, time.Millisecond)
 }
 
 func TestACrowdSharesRuns(t *testing.T) {

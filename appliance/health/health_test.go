@@ -289,7 +289,7 @@ func TestLoop(t *testing.T) {
 	r.Add(health.Check{Code: "optional", Run: optional.Run})
 	require.NoError(t, r.Start(t.Context()))
 	require.NoError(t, r.Start(t.Context()), "starting twice does nothing")
-	require.Eventually(t, func() bool { return required.runs() > 0 && optional.runs() > 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return required.runs() > 0 && optional.runs() > 0 }, 60*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { // the first round has noted its answers
 		for _, c := range r.Checks() {
 			if c.Checks[0].State != health.StateHealthy {

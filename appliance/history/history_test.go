@@ -258,7 +258,7 @@ func TestLifecycle(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, k.Start(t.Context()))
 	require.NoError(t, k.Start(t.Context()))
-	require.Eventually(t, func() bool { return looks.Load() >= 4 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return looks.Load() >= 4 }, 60*time.Second, time.Millisecond)
 	require.NoError(t, k.Stop(t.Context()))
 	require.NoError(t, k.Stop(t.Context()))
 	var rows int

@@ -190,7 +190,7 @@ func TestStop(t *testing.T) {
 	<-entered
 
 	stopped := make(chan error, 1)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	go func() { stopped <- api.Stop(ctx) }()
 	require.ErrorIs(t, <-ended, context.Canceled, "streams end as soon as the server begins to stop")
@@ -212,7 +212,7 @@ func TestStopEndsSilentConnections(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = silent.Close() }()
 	require.Equal(t, http.StatusOK, c.Do(t, "GET", "/health", "").Status, "accepted after the silent one")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(t, api.Stop(ctx))
 }

@@ -65,7 +65,7 @@ func TestEffectsHappenOnceWhateverAnswersAreLost(t *testing.T) {
 		return e
 	}
 	begin := func(e *jobs.Engine) {
-		require.Eventually(t, func() bool { return e.Start(context.Background()) == nil }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return e.Start(context.Background()) == nil }, 60*time.Second, time.Millisecond)
 	}
 	steady := engine()
 	begin(steady)

@@ -84,7 +84,7 @@ func TestDeadJobIsNoticed(t *testing.T) {
 	registry.Round(t.Context())
 	require.Empty(t, codes(registry))
 	r.enqueue(t, noop{}, jobs.EnqueueOptions{})
-	require.Eventually(t, func() bool { return r.count(t, jobs.Dead) == 1 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(t, jobs.Dead) == 1 }, 60*time.Second, 5*time.Millisecond)
 	forward(time.Minute)
 	registry.Round(t.Context())
 	require.Equal(t, []string{"jobs.dead"}, codes(registry))

@@ -23,7 +23,7 @@ func TestListAndPurge(t *testing.T) {
 	}))
 	start(t, r.engine)
 	r.enqueueNoops(t, 5)
-	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 4 && r.count(t, jobs.Dead) == 1 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 4 && r.count(t, jobs.Dead) == 1 }, 60*time.Second, 5*time.Millisecond)
 
 	first, err := r.engine.List(t.Context(), jobs.Filter{Most: 3})
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ func soon(int) time.Duration { return time.Millisecond }
 
 // wait returns the final state of a job.
 func (r *rig) wait(t testing.TB, id jobs.ID) jobs.State {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	state, err := r.engine.Wait(ctx, id)
 	require.NoError(t, err)
@@ -294,7 +294,7 @@ func TestWipedBrokerLosesNothing(t *testing.T) {
 	require.NoError(t, os.RemoveAll(r.dir))
 	require.NoError(t, r.broker.Start(t.Context()))
 	start(t, r.engine)
-	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 50 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 50 }, 60*time.Second, 5*time.Millisecond)
 }
 
 // Two engines on one database and one broker run each job once.
@@ -315,7 +315,7 @@ func TestTwoEnginesRunEachJobOnce(t *testing.T) {
 	start(t, r.engine)
 	start(t, other)
 	r.enqueueNoops(t, 2000)
-	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 2000 }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(t, jobs.Succeeded) == 2000 }, 60*time.Second, 10*time.Millisecond)
 	mu.Lock()
 	defer mu.Unlock()
 	require.Len(t, runs, 2000)
@@ -347,7 +347,7 @@ func TestUrgentJobsGoFirst(t *testing.T) {
 	}))
 	start(t, r.engine)
 	r.enqueue(t, noop{N: 0}, jobs.EnqueueOptions{})
-	require.Eventually(t, func() bool { return r.count(t, jobs.Running) == 1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(t, jobs.Running) == 1 }, 60*time.Second, time.Millisecond)
 	plain := r.enqueue(t, noop{N: 1}, jobs.EnqueueOptions{})
 	hurry := r.enqueue(t, urgent{}, jobs.EnqueueOptions{})
 	// The urgent id must lie in the queue before the worker looks.
@@ -355,7 +355,7 @@ func TestUrgentJobsGoFirst(t *testing.T) {
 		info, err := r.engine.Show(t.Context(), hurry)
 		return err == nil && info.State == jobs.Queued
 	}, 20*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return jobs.Fetched(r.engine, "default", 2) > 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return jobs.Fetched(r.engine, "default", 2) > 0 }, 60*time.Second, time.Millisecond)
 	close(release)
 	require.Equal(t, jobs.Succeeded, r.wait(t, plain))
 	require.Equal(t, jobs.Succeeded, r.wait(t, hurry))

@@ -74,7 +74,7 @@ func TestPausedQueueWaitsOnEveryNode(t *testing.T) {
 	cli := r.beside(t)
 	require.NoError(t, cli.PauseQueue(t.Context(), "default", "ann\x00"))
 	require.NoError(t, cli.PauseQueue(t.Context(), "default", "bob"), "it is paused already")
-	require.Eventually(t, func() bool { return paused(t, r.engine, "default") && paused(t, second, "default") }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return paused(t, r.engine, "default") && paused(t, second, "default") }, 60*time.Second, 5*time.Millisecond)
 	start(t, third)
 	require.True(t, paused(t, third, "default"), "a start knows of it at once")
 	require.False(t, paused(t, third, "aside"))
@@ -107,10 +107,10 @@ func TestPausedQueueWaitsOnEveryNode(t *testing.T) {
 
 	require.NoError(t, second.ResumeQueue(t.Context(), "default"))
 	require.NoError(t, second.ResumeQueue(t.Context(), "default"), "it is resumed already")
-	require.Eventually(t, func() bool { return !paused(t, r.engine, "default") }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !paused(t, r.engine, "default") }, 60*time.Second, time.Millisecond)
 	registry.Round(t.Context())
 	require.Empty(t, codes(registry), "nor is it a problem the moment after")
-	require.Eventually(t, func() bool { return r.count(t, jobs.Queued)+r.count(t, jobs.Running) == 0 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return r.count(t, jobs.Queued)+r.count(t, jobs.Running) == 0 }, 60*time.Second, 5*time.Millisecond)
 }
 
 func TestPauseOfUnknownQueue(t *testing.T) {

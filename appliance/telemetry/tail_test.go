@@ -151,7 +151,7 @@ func following(t *testing.T, tail *Tail, q LineQuery, after string) chan Line {
 			return nil
 		})
 	}()
-	require.Eventually(t, func() bool { return tail.following() == before+1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return tail.following() == before+1 }, 60*time.Second, time.Millisecond)
 	t.Cleanup(func() {
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)

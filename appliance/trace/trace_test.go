@@ -190,12 +190,12 @@ func TestRateAndQueueAreBounded(t *testing.T) {
 	r.db.gone.Store(true)
 	second(7) // two over the rate
 	r.start(t)
-	require.Eventually(t, func() bool { return r.db.tries.Load() > 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.db.tries.Load() > 0 }, 60*time.Second, time.Millisecond)
 	second(5) // two too many for the queue
 	r.db.gone.Store(false)
 	page := r.has(t, 8)
 	require.Equal(t, 500, page.Items[0].Status)
-	require.Eventually(t, func() bool { return strings.Contains(r.log.String(), `"over_the_rate":2`) }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(r.log.String(), `"over_the_rate":2`) }, 60*time.Second, time.Millisecond)
 	require.NoError(t, r.Stop(t.Context()))
 	require.Contains(t, r.log.String(), `"queue_full":2`)
 	require.NoError(t, r.Stop(t.Context()))
