@@ -31,7 +31,7 @@ const (
 	mostKills = 5
 
 	// patience bounds every wait but those that promise something.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 // TestRealtime publishes events in transactions while listeners come and go,

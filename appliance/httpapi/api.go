@@ -246,23 +246,33 @@ func allowed(methods map[string]*route) string {
 	return string(b)
 }
 
-// received chooses the limit of a body before it is read.
+// received chooses the limit of a body before it is read, and whether it is read
+// at all: one that is announced as too large is left where it is, so that the
+// refusal is an answer like others and not a reset of the connection.
 func (a *API) received(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	limit := a.opts.BodyLimit
+	limit := int64(a.opts.BodyLimit)
 	if !h.IsGet() && !h.IsHead() {
 		var params [maxParams]string
 		path, _, _ := bytes.Cut(h.RequestURI(), []byte{'?'})
+		upload := false
 		if m, ok := a.router.find(string(path), &params); ok {
-			switch r := m.res.methods[string(h.Method())]; {
-			case r == nil:
-			case r.op.upload:
-				a.leaveUnread(h)
-			case r.op.BodyLimit > 0:
-				limit = r.op.BodyLimit
+			if r := m.res.methods[string(h.Method())]; r != nil {
+				limit, upload = a.bodyLimit(r), r.op.upload
 			}
 		}
+		if upload || int64(h.ContentLength()) > limit {
+			a.leaveUnread(h)
+		}
 	}
-	return fasthttp.RequestConfig{MaxRequestBodySize: limit}
+	return fasthttp.RequestConfig{MaxRequestBodySize: int(limit)}
+}
+
+// bodyLimit is the largest body of a request to r, in bytes.
+func (a *API) bodyLimit(r *route) int64 {
+	if r.op.BodyLimit > 0 {
+		return int64(r.op.BodyLimit)
+	}
+	return int64(a.opts.BodyLimit)
 }
 
 // broken answers what could not be read as a request.

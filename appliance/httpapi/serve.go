@@ -138,6 +138,9 @@ func (a *API) checks(rc *request) error {
 		rc.headOfStream()
 		return nil
 	}
+	if rc.unread != -2 && (!rc.route.op.upload || rc.unread > a.bodyLimit(rc.route)) {
+		return Detail(http.StatusRequestEntityTooLarge, textBodyTooLarge)
+	}
 	if err := a.limits.write(rc); err != nil {
 		return err
 	}

@@ -149,14 +149,7 @@ func (rc *request) unreadLength(fctx *fasthttp.RequestCtx) {
 
 // upload lets run have the body, and answers with what it returns.
 func (rc *request) upload(run func(ctx context.Context, body *Upload) (any, error)) error {
-	limit := int64(rc.route.op.BodyLimit)
-	if limit <= 0 {
-		limit = int64(rc.api.opts.BodyLimit)
-	}
-	u := &Upload{Length: rc.unread, Type: string(rc.fc.Request().Header.ContentType()), limit: limit}
-	if u.Length > limit {
-		return Detail(http.StatusRequestEntityTooLarge, textBodyTooLarge)
-	}
+	u := &Upload{Length: rc.unread, Type: string(rc.fc.Request().Header.ContentType()), limit: rc.api.bodyLimit(rc.route)}
 	if u.Length == -2 { // the path was written so that it was not known in time
 		raw := bytes.Clone(rc.fc.Request().Body())
 		u.Length, u.body = int64(len(raw)), bytes.NewReader(raw)

@@ -64,6 +64,12 @@ func TestOversizeAndBrokenRequests(t *testing.T) {
 		}
 	}
 	require.Equal(t, 200, c.Do(t, "GET", "/health", "").Status)
+	// A client that sends it all meets an answer every time, never a reset.
+	for range 20 {
+		res := c.As("ann").Do(t, "POST", "/api/v1/things/", strings.Repeat(" ", 2<<20))
+		require.Equal(t, apitest.Response{Status: 413, Body: `{"detail":"Request body is too large."}`}, apitest.Response{Status: res.Status, Body: res.Body})
+		require.NotEmpty(t, res.Header.Get("X-Request-ID"))
+	}
 }
 
 // events registers a stream that sends one event, waits for more on feed, and

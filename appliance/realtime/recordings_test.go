@@ -281,8 +281,9 @@ func TestPublishedGift(t *testing.T) {
 		res := n.Do(t, http.MethodPost, "/internal/publish", body, "Authorization", "Bearer "+publishToken)
 		require.Equal(t, http.StatusUnprocessableEntity, res.Status, name+" "+res.Body)
 	}
+	big := `{"channel":"post:1","payload":{"type":"gift.received","x":"` + strings.Repeat("x", 70<<10) + `"}}`
 	require.Equal(t, http.StatusRequestEntityTooLarge,
-		n.Announce(t, http.MethodPost, "/internal/publish", 70<<10, "Authorization", "Bearer "+publishToken))
+		n.Do(t, http.MethodPost, "/internal/publish", big, "Authorization", "Bearer "+publishToken).Status)
 	deep := strings.Repeat(`{"x":`, 5000) + "1" + strings.Repeat("}", 5000)
 	res := n.Do(t, http.MethodPost, "/internal/publish", `{"channel":"post:1","payload":{"type":"gift.received","x":`+deep+`}}`, "Authorization", "Bearer "+publishToken)
 	require.Less(t, res.Status, 500, "deep, but small")

@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { databasetest.Main(m) }
 
 // patience bounds every wait of a test.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 const publishToken = "the-token-of-the-tests-0123456789"
 

@@ -142,7 +142,7 @@ func TestForged(t *testing.T) {
 		require.Equal(t, 400, res.Status, c.name)
 		require.JSONEq(t, `{"detail":"`+c.detail+`"}`, res.Body, c.name)
 	}
-	require.Equal(t, 413, r.Announce(t, "POST", hook, 600<<10))
+	require.Equal(t, 413, r.Do(t, "POST", hook, strings.Repeat(" ", 600<<10)).Status)
 	for _, kind := range []string{"payment_intent.succeeded", "charge.succeeded", "x"} {
 		r.received(t, paymentstest.Event("evt_9", kind, now, `{}`))
 	}

@@ -3,12 +3,9 @@
 package apitest
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -21,7 +18,7 @@ import (
 
 // patience is the longest that a test waits for a server to start, answer or
 // stop.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Client talks to one server. It follows no redirects.
 type Client struct {
@@ -174,26 +171,4 @@ func (c *Client) Scenarios(t *testing.T, table []Scenario) {
 			}
 		})
 	}
-}
-
-// Announce sends the head of a request with a body of a length, and nothing of
-// the body, and gives the status of the answer. A server may hang up on a body
-// that is too large before it has come, and then a client that sends it meets a
-// reset instead of the answer. Headers are pairs of name and value.
-func (c *Client) Announce(t testing.TB, method, path string, length int, headers ...string) int {
-	t.Helper()
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(c.Base, "http://"), patience)
-	require.NoError(t, err)
-	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", method, path, length)
-	for i := 0; i+1 < len(headers); i += 2 {
-		head += headers[i] + ": " + headers[i+1] + "\r\n"
-	}
-	_, err = io.WriteString(conn, head+"\r\n")
-	require.NoError(t, err)
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	return response.StatusCode
 }
