@@ -77,8 +77,6 @@ type Appliance struct {
 	payments *payments.Service
 	mentor   *mentor.Service
 	search   *search.Service[accounts.User]
-
-	done chan error
 }
 
 // New puts the parts together. Nothing runs yet. tail is the end of the log that
@@ -87,7 +85,7 @@ func New(cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, build Build
 	if tail == nil {
 		tail = telemetry.NewTail(0)
 	}
-	a := &Appliance{log: log, tail: tail, health: newHealth(cfg, log), events: realtime.NewPublisher(), done: make(chan error, 1)}
+	a := &Appliance{log: log, tail: tail, health: newHealth(cfg, log), events: realtime.NewPublisher()}
 	metrics, err := telemetry.NewRegistry(build.Version, build.Commit)
 	if err != nil {
 		return nil, err
@@ -430,6 +428,7 @@ func (a *Appliance) Addrs() []string {
 // empty when there is one. It is a secret.
 func (a *Appliance) FirstRunPath() string { return a.desk.FirstRunPath() }
 
-// Done delivers the reason why the appliance cannot go on. The parts recover
-// by themselves from everything that is known to happen, so it stays silent.
-func (a *Appliance) Done() <-chan error { return a.done }
+// Done delivers the reason why the appliance cannot go on: it is not reached any
+// more. From everything else that is known to happen the parts recover by
+// themselves.
+func (a *Appliance) Done() <-chan error { return a.http.Failed() }

@@ -65,6 +65,7 @@ type API struct {
 	listeners []net.Listener
 	socket    net.Listener // of Options.Socket
 	serving   sync.WaitGroup
+	failed    chan error // of a listener
 	conns     connections
 	streams   streams
 }
@@ -120,6 +121,7 @@ func New(opts Options) (*API, error) {
 	a.unread = rand.Text() + ":"
 	a.base, a.end = context.WithCancel(context.Background())
 	a.streaming, a.endStream = context.WithCancel(a.base)
+	a.failed = make(chan error, 1)
 
 	a.app = fiber.New(fiber.Config{
 		DisableStartupMessage: true,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"syscall"
 
@@ -132,28 +131,6 @@ func (a *API) Check() error {
 		return err
 	}
 	return a.document.build(a)
-}
-
-// polite lets those in who have been let in before: of a crowd that comes in
-// one instant, each is served by a worker that served others already, on a
-// stack that has grown and with a buffer that is there, instead of by hundreds
-// of new ones.
-type polite struct{ net.Listener }
-
-// Accept implements net.Listener.
-func (l polite) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	runtime.Gosched()
-	return conn, err
-}
-
-// serveOn serves one listener; Stop waits for it.
-func (a *API) serveOn(ln net.Listener) {
-	a.serving.Go(func() {
-		if err := a.app.Server().Serve(polite{ln}); err != nil && a.base.Err() == nil {
-			a.log.Error("a listener failed", "address", ln.Addr().String(), "error", err)
-		}
-	})
 }
 
 // Addrs gives the addresses that the server listens on, after Start.
