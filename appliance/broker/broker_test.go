@@ -92,7 +92,7 @@ func TestRefusedMessageIsNamed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		results, ready := registry.Run(t.Context())
 		return !ready && strings.Contains(results[1].Error, "stream JOBS does not take messages")
-	}, 10*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 	registry.Round(t.Context())
 	problems := registry.Problems()
 	require.Len(t, problems, 1)

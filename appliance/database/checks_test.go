@@ -47,7 +47,7 @@ func TestDeadPostgresIsOneProblem(t *testing.T) {
 		registry.Round(t.Context())
 		_, ready := registry.Run(t.Context())
 		return !ready
-	}, 30*time.Second, 10*time.Millisecond)
+	}, 60*time.Second, 10*time.Millisecond)
 	forward(time.Minute) // the schema is due
 	registry.Round(t.Context())
 	require.Equal(t, []string{CheckPostgres}, codes(registry))

@@ -109,7 +109,7 @@ func TestInsightOfLocks(t *testing.T) {
 		seen, err = s.Insight(t.Context())
 		require.NoError(t, err)
 		return len(seen.Locks) == 1
-	}, 20*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 	wait := seen.Locks[0]
 	require.Equal(t, []int{holder}, wait.BlockedBy)
 	require.Equal(t, "busy", wait.Relation)
@@ -154,7 +154,7 @@ func TestProcesses(t *testing.T) {
 	require.Eventually(t, func() bool {
 		again := s.Processes(t.Context())[1]
 		return again.State == "running" && again.Restarts == 1 && again.PID != list[1].PID && again.Memory > 0
-	}, 20*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 
 	outside, err := New(Options{DatabaseURL: s.now.direct})
 	require.NoError(t, err)

@@ -133,7 +133,7 @@ func TestVerdict(t *testing.T) {
 	require.Eventually(t, func() bool {
 		results, _ = r.Run(t.Context())
 		return strings.Contains(results[3].Error, "panicked: oops")
-	}, 20*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 }
 
 func TestTransientFaultIsNobodysBusiness(t *testing.T) {
@@ -276,7 +276,7 @@ func TestHungCheckIsRunOnce(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r.Round(t.Context())
 		return len(r.codes()) == 0
-	}, 20*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 }
 
 // While the loop runs, what is required is asked for each answer, and the rest
@@ -297,7 +297,7 @@ func TestLoop(t *testing.T) {
 			}
 		}
 		return true
-	}, 20*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 
 	required.fail("gone")
 	optional.fail("gone")

@@ -40,7 +40,7 @@ func (r *rig) history(t testing.TB, what string, wanted func(h health.History) b
 		h, err = r.History(t.Context(), 90)
 		require.NoError(t, err)
 		return wanted(h)
-	}, 20*time.Second, 5*time.Millisecond, what)
+	}, 60*time.Second, 5*time.Millisecond, what)
 	return h
 }
 

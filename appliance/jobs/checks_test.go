@@ -69,7 +69,7 @@ func TestStuckWorkersAreNoticed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		registry.Round(t.Context())
 		return len(codes(registry)) == 0
-	}, 20*time.Second, 5*time.Millisecond)
+	}, 60*time.Second, 5*time.Millisecond)
 }
 
 func TestDeadJobIsNoticed(t *testing.T) {

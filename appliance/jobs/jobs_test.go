@@ -104,7 +104,7 @@ func TestLastFailureGivesUpInOneTransaction(t *testing.T) {
 			require.Eventually(t, func() bool {
 				info, err := r.engine.Show(t.Context(), id)
 				return err == nil && info.State == jobs.Dead && len(info.Failures) > 2 || name == "permanent" && err == nil && len(info.Failures) == 2
-			}, 20*time.Second, 5*time.Millisecond)
+			}, 60*time.Second, 5*time.Millisecond)
 		})
 	}
 }
@@ -280,7 +280,7 @@ func TestDeadProcessIsTakenOver(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := second.Show(t.Context(), id)
 		return err == nil && len(info.Failures) == 1 && info.State != jobs.Queued
-	}, 20*time.Second, 5*time.Millisecond)
+	}, 60*time.Second, 5*time.Millisecond)
 	close(late)
 	require.ErrorIs(t, <-lost, jobs.ErrLost)
 }
@@ -354,7 +354,7 @@ func TestUrgentJobsGoFirst(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := r.engine.Show(t.Context(), hurry)
 		return err == nil && info.State == jobs.Queued
-	}, 20*time.Second, time.Millisecond)
+	}, 60*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return jobs.Fetched(r.engine, "default", 2) > 0 }, 60*time.Second, time.Millisecond)
 	close(release)
 	require.Equal(t, jobs.Succeeded, r.wait(t, plain))

@@ -92,7 +92,7 @@ func TestFailingFarewellDoesNotBlockTheQueue(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := r.engine.Show(t.Context(), bad)
 		return err == nil && info.State == jobs.Retrying
-	}, 20*time.Second, 5*time.Millisecond)
+	}, 60*time.Second, 5*time.Millisecond)
 	_, err := r.db.Pool.Exec(t.Context(), "UPDATE jobs SET run_at = now() WHERE id = $1", bad)
 	require.NoError(t, err)
 	require.Equal(t, jobs.Dead, r.wait(t, bad))

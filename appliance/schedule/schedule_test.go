@@ -55,7 +55,7 @@ func TestTwoProcessesFireOnce(t *testing.T) {
 			n[f.Outcome]++
 		}
 		return n["missed"] > 0 && n["running"] == 0 && n["succeeded"] >= 2 && int64(n["succeeded"]) == runs.Load()
-	}, 10*time.Second, 5*time.Millisecond)
+	}, 60*time.Second, 5*time.Millisecond)
 	list, err := first.List(t.Context())
 	require.NoError(t, err)
 	require.True(t, list[0].Next.After(time.Now()))

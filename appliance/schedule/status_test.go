@@ -57,7 +57,7 @@ func TestTriggerRunsOnceInTheCluster(t *testing.T) {
 		st, err := second.Status(t.Context(), "long")
 		require.NoError(t, err)
 		return !st.Running && st.Last.Outcome == "succeeded" && st.LastSuccessAt != nil
-	}, 10*time.Second, 5*time.Millisecond)
+	}, 60*time.Second, 5*time.Millisecond)
 	_, err = second.Trigger(t.Context(), "long")
 	require.NoError(t, err)
 	<-begun

@@ -90,7 +90,7 @@ func (r *rig) has(t testing.TB, n int) trace.Page {
 		page, err = r.Requests(t.Context(), trace.Query{Limit: trace.MaxPage})
 		require.NoError(t, err)
 		return len(page.Items) == n
-	}, 20*time.Second, 5*time.Millisecond)
+	}, 60*time.Second, 5*time.Millisecond)
 	return page
 }
 
