@@ -2,16 +2,24 @@ package payments
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"selflink/appliance/database"
 	"selflink/services/payments/paymentsdb"
 )
 
-// maxExternalID is the longest id of Stripe's that is kept of a subscription.
-const maxExternalID = 96
+const (
+	// maxExternalID is the longest id of Stripe's that is kept of a subscription.
+	maxExternalID = 96
+
+	// tieRounds is how often Stripe is asked which of several events of one
+	// second is the last, when others keep changing the subscription meanwhile.
+	tieRounds = 5
+)
 
 // news is what Stripe says about a subscription.
 type news struct {
@@ -21,7 +29,19 @@ type news struct {
 	plan         int64 // the plan that was paid for; 0: as it was
 	bound        bool  // by a session of ours, so that a new one replaces an old
 	bodyHash     string
+
+	// asked says that subscription is what Stripe answered, not what the event
+	// said, after the row had been read as it was left at seen.
+	asked bool
+	seen  time.Time
 }
+
+// tie is that an event is of the same second as what a row knows: neither says
+// which is the later one.
+type tie struct{ seen time.Time }
+
+// Error implements error.
+func (tie) Error() string { return "payments: two events of one second" }
 
 // subscribed takes in that a session of ours ended in a subscription. The
 // session does not say how it stands, so Stripe is asked.
@@ -82,8 +102,33 @@ func (s *Service) endLoser(ctx context.Context, m message, ours int64, found sub
 }
 
 // tell stores what a subscription has become. News that is older than what is
-// known, or about a subscription that is not ours, changes nothing.
+// known, or about a subscription that is not ours, changes nothing. Stripe
+// stamps events with whole seconds; of those of one second the subscription
+// itself is the judge, so Stripe is asked how it stands.
 func (s *Service) tell(ctx context.Context, n news) error {
+	for range tieRounds {
+		err := s.tellOnce(ctx, n)
+		var even tie
+		if !errors.As(err, &even) {
+			return err
+		}
+		if s.stripe == nil {
+			return notConfigured() // Stripe comes again
+		}
+		found, err := s.stripe.subscription(ctx, n.subscription.ID)
+		if err != nil {
+			return s.stripeFailed(ctx, err)
+		}
+		if found.ID != n.subscription.ID {
+			return s.stripeFailed(ctx, fmt.Errorf("read the subscription %s: the answer is about %q", n.subscription.ID, found.ID))
+		}
+		n.subscription, n.asked, n.seen = found, true, even.seen
+	}
+	return fmt.Errorf("store subscription %s: others change it all the time", n.subscription.ID)
+}
+
+// tellOnce is tell but for a [tie], which is an error.
+func (s *Service) tellOnce(ctx context.Context, n news) error {
 	return s.DB.Tx(ctx, func(tx database.Tx) error {
 		q := paymentsdb.New(tx)
 		row, err := findSubscription(ctx, q, n)
@@ -102,6 +147,9 @@ func (s *Service) tell(ctx context.Context, n news) error {
 		}
 		if fresh == 0 || !n.newer(row) {
 			return nil
+		}
+		if n.even(row) {
+			return tie{row.UpdatedAt}
 		}
 		start, end := n.subscription.bounds()
 		told := n.at()
@@ -155,6 +203,12 @@ func (n news) newer(row paymentsdb.LockSubscriptionRow) bool {
 		return false
 	}
 	return !late
+}
+
+// even reports whether n may be older or later than what row knows. What Stripe
+// answered is later than all that was stored before it was asked.
+func (n news) even(row paymentsdb.LockSubscriptionRow) bool {
+	return n.Type == "customer.subscription.updated" && row.ToldAt != nil && n.at().Equal(*row.ToldAt) && !(n.asked && n.seen.Equal(row.UpdatedAt))
 }
 
 // reversed records that money went back, or may have to. Coins that were bought

@@ -103,11 +103,11 @@ SELECT EXISTS (SELECT 1 FROM payment_notices WHERE provider = sqlc.arg(provider)
 SELECT id FROM payment_checkouts WHERE provider = sqlc.arg(provider) AND payment_intent = sqlc.arg(payment_intent)::text LIMIT 1;
 
 -- name: LockSubscription :one
-SELECT id, user_id, plan_id, status, external_subscription_id, told_at FROM payment_subscriptions
+SELECT id, user_id, plan_id, status, external_subscription_id, told_at, updated_at FROM payment_subscriptions
 WHERE id = sqlc.arg(id) FOR UPDATE;
 
 -- name: LockExternalSubscription :one
-SELECT id, user_id, plan_id, status, external_subscription_id, told_at FROM payment_subscriptions
+SELECT id, user_id, plan_id, status, external_subscription_id, told_at, updated_at FROM payment_subscriptions
 WHERE external_subscription_id = sqlc.arg(external_id)::text ORDER BY id DESC LIMIT 1 FOR UPDATE;
 
 -- name: TellSubscription :exec

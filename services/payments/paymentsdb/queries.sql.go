@@ -378,7 +378,7 @@ func (q *Queries) LockEvent(ctx context.Context, arg LockEventParams) (LockEvent
 }
 
 const lockExternalSubscription = `-- name: LockExternalSubscription :one
-SELECT id, user_id, plan_id, status, external_subscription_id, told_at FROM payment_subscriptions
+SELECT id, user_id, plan_id, status, external_subscription_id, told_at, updated_at FROM payment_subscriptions
 WHERE external_subscription_id = $1::text ORDER BY id DESC LIMIT 1 FOR UPDATE
 `
 
@@ -389,6 +389,7 @@ type LockExternalSubscriptionRow struct {
 	Status                 string
 	ExternalSubscriptionID *string
 	ToldAt                 *time.Time
+	UpdatedAt              time.Time
 }
 
 func (q *Queries) LockExternalSubscription(ctx context.Context, externalID string) (LockExternalSubscriptionRow, error) {
@@ -401,12 +402,13 @@ func (q *Queries) LockExternalSubscription(ctx context.Context, externalID strin
 		&i.Status,
 		&i.ExternalSubscriptionID,
 		&i.ToldAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
 
 const lockSubscription = `-- name: LockSubscription :one
-SELECT id, user_id, plan_id, status, external_subscription_id, told_at FROM payment_subscriptions
+SELECT id, user_id, plan_id, status, external_subscription_id, told_at, updated_at FROM payment_subscriptions
 WHERE id = $1 FOR UPDATE
 `
 
@@ -417,6 +419,7 @@ type LockSubscriptionRow struct {
 	Status                 string
 	ExternalSubscriptionID *string
 	ToldAt                 *time.Time
+	UpdatedAt              time.Time
 }
 
 func (q *Queries) LockSubscription(ctx context.Context, id int64) (LockSubscriptionRow, error) {
@@ -429,6 +432,7 @@ func (q *Queries) LockSubscription(ctx context.Context, id int64) (LockSubscript
 		&i.Status,
 		&i.ExternalSubscriptionID,
 		&i.ToldAt,
+		&i.UpdatedAt,
 	)
 	return i, err
 }
