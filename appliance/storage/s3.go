@@ -260,7 +260,7 @@ func (s *S3) Presign(ctx context.Context, key, mediaType string) (string, http.H
 	if err := CheckKey(key); err != nil {
 		return "", nil, err
 	}
-	header := http.Header{"Content-Type": {mediaType}}
+	header := http.Header{"Content-Type": {mediaType}, "If-None-Match": {"*"}}
 	u, err := s.core.PresignHeader(ctx, http.MethodPut, s.bucket, key, putFor, nil, header)
 	if err != nil {
 		return "", nil, fmt.Errorf("sign the address of %s: %w", key, err)

@@ -245,20 +245,24 @@ func (s *Service) upload(ctx context.Context, owner int64, body *httpapi.Upload)
 		if err != nil {
 			return Asset{}, answer("file", err)
 		}
-		return s.make(ctx, owner, f)
+		return s.make(ctx, owner, f, func(database.Querier) error { return nil })
 	}
 }
 
 // maxFields bounds what may stand before the file in a form.
 const maxFields = 100
 
-// make gives a stored file its row and its asset, both or none.
-func (s *Service) make(ctx context.Context, owner int64, f File) (Asset, error) {
+// make gives a stored file its row and its asset, both or none, in one
+// transaction with what goes before it.
+func (s *Service) make(ctx context.Context, owner int64, f File, before func(tx database.Querier) error) (Asset, error) {
 	r := mediadb.AssetRow{
 		ID: s.IDs.Next(), S3Key: f.Key, Mime: f.Mime, Width: f.Width, Height: f.Height, Status: statusReady, Checksum: f.SHA256,
 		Meta: json.RawMessage("{}"), FileKey: &f.Key, CreatedAt: s.now(),
 	}
 	err := s.DB.Tx(ctx, func(tx database.Tx) error {
+		if err := before(tx); err != nil {
+			return err
+		}
 		if err := s.Keep(ctx, tx, owner, f); err != nil {
 			return err
 		}

@@ -64,27 +64,36 @@ type presignedKey struct {
 }
 
 // finish looks at what a client has put, and makes its asset. What it put does
-// not have to be what it said.
+// not have to be what it said. The permission is used up by the transaction
+// that makes the asset, so that whatever comes between, the client may tell
+// again.
 func (s *Service) finish(ctx context.Context, owner int64, in presignedKey) (Asset, error) {
-	var mime string
-	err := s.DB.Tx(ctx, func(tx database.Tx) (err error) {
-		mime, err = mediadb.New(tx).TakeGrant(ctx, mediadb.TakeGrantParams{Key: in.Key, OwnerID: owner})
-		return err
-	})
+	mime, err := s.q.Granted(ctx, mediadb.GrantedParams{Key: in.Key, OwnerID: owner})
 	if database.IsNoRows(err) {
 		return Asset{}, httpapi.NotFound("MediaAsset")
 	}
 	if err != nil {
 		return Asset{}, fmt.Errorf("read a permission: %w", err)
 	}
-	f, err := s.inspect(ctx, in.Key, mime)
-	if err != nil {
-		if !errors.Is(err, storage.ErrUnavailable) {
-			s.discard(ctx, File{Key: in.Key})
+	take := func(tx database.Querier) error {
+		n, err := mediadb.New(tx).TakeGrant(ctx, mediadb.TakeGrantParams{Key: in.Key, OwnerID: owner})
+		if err == nil && n == 0 {
+			return httpapi.NotFound("MediaAsset") // told twice at once
 		}
+		return err
+	}
+	f, err := s.inspect(ctx, in.Key, mime)
+	var refused Refusal
+	if errors.As(err, &refused) {
+		if err := take(s.DB); err != nil {
+			return Asset{}, fmt.Errorf("use a permission up: %w", err)
+		}
+		s.discard(ctx, File{Key: in.Key})
+	}
+	if err != nil {
 		return Asset{}, answer("key", err)
 	}
-	return s.make(ctx, owner, f)
+	return s.make(ctx, owner, f, take)
 }
 
 // inspect is what Receive does, for a file that is stored already.

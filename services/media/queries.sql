@@ -29,8 +29,12 @@ DELETE FROM media_files WHERE key = @key;
 -- name: Grant :exec
 INSERT INTO media_grants (key, owner_id, mime, expires_at) VALUES (@key, @owner_id, @mime, @expires_at);
 
--- name: TakeGrant :one
-DELETE FROM media_grants WHERE key = @key AND owner_id = @owner_id AND expires_at > now() RETURNING mime;
+-- name: Granted :one
+SELECT mime FROM media_grants WHERE key = @key AND owner_id = @owner_id AND expires_at > now();
+
+-- TakeGrant uses a permission up: one of those who try gets it.
+-- name: TakeGrant :execrows
+DELETE FROM media_grants WHERE key = @key AND owner_id = @owner_id;
 
 -- name: LapseGrants :exec
 DELETE FROM media_grants WHERE expires_at < now() - interval '1 day';

@@ -36,7 +36,12 @@ type Server struct {
 	AccessKey string
 	SecretKey string
 	Process   *os.Process // nil: not ours
-	client    *minio.Client
+	// Dir is where a server of ours keeps its buckets, each in a directory of
+	// its name: its times are those of the files there.
+	Dir string
+	// Name says in words which server it is.
+	Name   string
+	client *minio.Client
 }
 
 // tool finds the server's program.
@@ -63,10 +68,11 @@ var given struct {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	if endpoint := os.Getenv("S3_TEST_ENDPOINT"); endpoint != "" {
-		s := &Server{Endpoint: endpoint, AccessKey: os.Getenv("S3_TEST_ACCESS_KEY"), SecretKey: os.Getenv("S3_TEST_SECRET_KEY")}
+		s := &Server{Endpoint: endpoint, AccessKey: os.Getenv("S3_TEST_ACCESS_KEY"), SecretKey: os.Getenv("S3_TEST_SECRET_KEY"), Name: "the given S3 server " + endpoint}
 		given.once.Do(func() { given.client, given.err = s.connect() })
 		require.NoError(t, given.err)
 		s.client = given.client
+		t.Logf("runs against %s", s.Name)
 		return s
 	}
 	program := tool(t)
@@ -74,11 +80,13 @@ func Start(t testing.TB) *Server {
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
-	s := &Server{Endpoint: "http://" + address, AccessKey: "selflink", SecretKey: rand.Text()}
+	s := &Server{Endpoint: "http://" + address, AccessKey: "selflink", SecretKey: rand.Text(), Name: "versitygw of the tests (give S3_TEST_ENDPOINT for another server)"}
+	t.Logf("runs against %s", s.Name)
 	dir := t.TempDir()
 	files, meta := filepath.Join(dir, "files"), filepath.Join(dir, "meta")
 	require.NoError(t, os.Mkdir(files, 0o700))
 	require.NoError(t, os.Mkdir(meta, 0o700))
+	s.Dir = files
 	cmd := exec.Command(program, "--quiet", "--keep-alive", "--port", address, "posix", "--sidecar", meta, files)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+s.AccessKey, "ROOT_SECRET_ACCESS_KEY="+s.SecretKey)
 	cmd.Stderr = os.Stderr

@@ -243,6 +243,22 @@ func (q *Queries) Grant(ctx context.Context, arg GrantParams) error {
 	return err
 }
 
+const granted = `-- name: Granted :one
+SELECT mime FROM media_grants WHERE key = $1 AND owner_id = $2 AND expires_at > now()
+`
+
+type GrantedParams struct {
+	Key     string
+	OwnerID int64
+}
+
+func (q *Queries) Granted(ctx context.Context, arg GrantedParams) (string, error) {
+	row := q.db.QueryRow(ctx, granted, arg.Key, arg.OwnerID)
+	var mime string
+	err := row.Scan(&mime)
+	return mime, err
+}
+
 const insertAsset = `-- name: InsertAsset :exec
 INSERT INTO media_assets (id, owner_id, s3_key, mime, width, height, duration, status, checksum, meta, file_key, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)
@@ -394,8 +410,8 @@ func (q *Queries) Released(ctx context.Context, arg ReleasedParams) ([]string, e
 	return items, nil
 }
 
-const takeGrant = `-- name: TakeGrant :one
-DELETE FROM media_grants WHERE key = $1 AND owner_id = $2 AND expires_at > now() RETURNING mime
+const takeGrant = `-- name: TakeGrant :execrows
+DELETE FROM media_grants WHERE key = $1 AND owner_id = $2
 `
 
 type TakeGrantParams struct {
@@ -403,11 +419,13 @@ type TakeGrantParams struct {
 	OwnerID int64
 }
 
-func (q *Queries) TakeGrant(ctx context.Context, arg TakeGrantParams) (string, error) {
-	row := q.db.QueryRow(ctx, takeGrant, arg.Key, arg.OwnerID)
-	var mime string
-	err := row.Scan(&mime)
-	return mime, err
+// TakeGrant uses a permission up: one of those who try gets it.
+func (q *Queries) TakeGrant(ctx context.Context, arg TakeGrantParams) (int64, error) {
+	result, err := q.db.Exec(ctx, takeGrant, arg.Key, arg.OwnerID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const updateAsset = `-- name: UpdateAsset :execrows
