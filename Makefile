@@ -85,8 +85,8 @@ bench-realtime: build ## Measure sockets and streams: memory, deliveries, recove
 	cd appliance/bench && go run . -bin $(CURDIR)/$(BIN) -only realtime -realtime '$(RUNS)' $(BENCHFLAGS)
 
 .PHONY: crash
-crash: build ## Kill the process and its children KILLS times (30) and count what was lost
-	go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime|Payments)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
+crash: build $(TOOLS)/versitygw ## Kill the process and its children KILLS times (30) and count what was lost
+	VERSITYGW=$(TOOLS)/versitygw go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime|Payments|Uploads)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
 
 .PHONY: clean
 clean: ## Remove what was built (never data)
