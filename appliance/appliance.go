@@ -33,6 +33,7 @@ import (
 	"selflink/appliance/storage"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
+	"selflink/appliance/upgrade"
 	"selflink/services/accounts"
 	"selflink/services/coin"
 	"selflink/services/media"
@@ -55,6 +56,9 @@ type Appliance struct {
 	tail   *telemetry.Tail
 	health *health.Registry
 
+	upgrades  *upgrade.Keeper
+	gate      *upgrade.Gate
+	told      func(what string) // nil: nobody listens
 	database  *database.Server
 	ids       *snowflake.Generator
 	broker    *broker.Broker
@@ -142,6 +146,9 @@ func (a *Appliance) machineRoom(cfg *config.Config, metrics prometheus.Registere
 		return err
 	}
 	a.health.Keep(a.database.Pool())
+	if err = a.newUpgrades(cfg, build); err != nil {
+		return err
+	}
 	var node *int
 	if cfg.NodeID >= 0 {
 		node = &cfg.NodeID
@@ -343,6 +350,7 @@ type part struct {
 // parts are in the order of their start.
 func (a *Appliance) parts() []part {
 	return []part{
+		{"upgrade", a.guard, nothing},
 		{"database", a.database.Start, a.database.Stop},
 		{"schema", a.migrate, nothing},
 		{"files", a.settleFiles, nothing},
@@ -358,31 +366,21 @@ func (a *Appliance) parts() []part {
 		{"history", a.history.Start, a.history.Stop},
 		{"dashboard", a.desk.Start, a.desk.Stop},
 		{"http", a.http.Start, a.http.Stop},
-		// Last, and so stopped first: a part that does not run yet, or any
+		// Late, and so stopped early: a part that does not run yet, or any
 		// more, is no problem.
 		{"health", a.health.Start, a.health.Stop},
+		{"upgrade gate", a.gate.Start, a.gate.Stop},
 	}
 }
 
 func nothing(context.Context) error { return nil }
-
-func (a *Appliance) migrate(ctx context.Context) error {
-	applied, err := a.database.Migrate(ctx)
-	if err != nil {
-		return err
-	}
-	if applied > 0 {
-		a.log.Info("the schema is up to date", "component", "database", "applied", applied)
-	}
-	return nil
-}
 
 // Start returns when requests are answered. When a part fails, what runs
 // already is left for Stop.
 func (a *Appliance) Start(ctx context.Context) error {
 	for _, p := range a.parts() {
 		if err := p.start(ctx); err != nil {
-			return fmt.Errorf("start %s: %w", p.name, err)
+			return a.upgrades.Explain(fmt.Errorf("start %s: %w", p.name, err))
 		}
 	}
 	return nil

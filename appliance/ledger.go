@@ -2,11 +2,11 @@ package appliance
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"selflink/appliance/audit"
+	"selflink/appliance/backup"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
@@ -14,6 +14,7 @@ import (
 	"selflink/appliance/snowflake"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
+	"selflink/appliance/upgrade"
 	"selflink/services/accounts"
 	"selflink/services/coin"
 	"selflink/services/search"
@@ -33,13 +34,17 @@ type Ledger struct {
 	accounts *accounts.Service
 	coin     *coin.Service
 	search   *search.Service[accounts.User]
+	upgrades *upgrade.Keeper
 }
 
 // OpenLedger reaches the database. The schema must be current, or brought up
 // to date by [Ledger.Migrate], before anything else is asked of it.
-func OpenLedger(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Ledger, error) {
+func OpenLedger(ctx context.Context, cfg *config.Config, log *slog.Logger, build Build) (*Ledger, error) {
 	l := &Ledger{}
 	var err error
+	if l.upgrades, err = NewUpgrader(cfg, log, build); err != nil {
+		return nil, err
+	}
 	if l.database, err = database.Attach(ctx, databaseOptions(cfg, log)); err != nil {
 		return nil, err
 	}
@@ -112,21 +117,14 @@ func (l *Ledger) Accounts() *accounts.Service { return l.accounts }
 // Coin looks at the ledger of coins.
 func (l *Ledger) Coin() *coin.Service { return l.coin }
 
-// Migrate brings the schema up to date and returns its version before and
-// after.
+// ShowProgress lets f hear how far the snapshot before a migration is.
+func (l *Ledger) ShowProgress(f func(backup.Progress)) { l.upgrades.OnProgress(f) }
+
+// Migrate brings the schema up to date, with a way back, and returns its version
+// before and after. An upgrade that failed is tried again.
 func (l *Ledger) Migrate(ctx context.Context) (from, to int64, err error) {
-	before, err := l.database.Schema(ctx)
-	if err != nil {
-		return 0, 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	if _, err := l.database.Migrate(ctx); err != nil {
-		return before.Current, before.Current, err
-	}
-	after, err := l.database.Schema(ctx)
-	if err != nil {
-		return before.Current, 0, fmt.Errorf("read the schema's version: %w", err)
-	}
-	return before.Current, after.Current, nil
+	done, err := l.upgrades.Migrate(ctx, l.database, true)
+	return done.From, done.To, err
 }
 
 // Close ends the connection, and the database if it was started for it.

@@ -27,7 +27,7 @@ func TestCommandsAreRecorded(t *testing.T) {
 		"SELFLINK_DATA_DIR=" + filepath.Join(dir, "data"), "SELFLINK_ENV_FILE=", "PATH=" + os.Getenv("PATH"),
 	}})
 	require.NoError(t, err)
-	ledger, err := appliance.OpenLedger(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	ledger, err := appliance.OpenLedger(t.Context(), cfg, slog.New(slog.DiscardHandler), appliance.Build{Version: "test"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ledger.Close()) })
 	_, _, err = ledger.Migrate(t.Context())

@@ -33,7 +33,10 @@ type Restorer struct {
 	// MediaDir is where uploaded files are, or would be if they were kept in a
 	// directory. Empty: those of archives are left in them.
 	MediaDir string
-	Logger   *slog.Logger
+	// KeepSchema leaves the schema at the step of the archive instead of
+	// bringing it up to this version's: for going back to an older one.
+	KeepSchema bool
+	Logger     *slog.Logger
 	// Progress is called after every piece, from one goroutine (never).
 	Progress func(Progress)
 
@@ -389,8 +392,10 @@ func (h *held) complete(ctx context.Context, a *archive, fresh string, out *Rest
 		defer cancel()
 		err = errors.Join(err, server.Stop(limit))
 	}()
-	if out.Migrated, err = server.Migrate(ctx); err != nil {
-		return fmt.Errorf("migrate what was restored: %w", err)
+	if !h.KeepSchema {
+		if out.Migrated, err = server.Migrate(ctx); err != nil {
+			return fmt.Errorf("migrate what was restored: %w", err)
+		}
 	}
 	state, err := server.Schema(ctx)
 	if err != nil {

@@ -99,6 +99,9 @@ type Config struct {
 	BackupDir      string // absolute
 	BackupKeep     int    // archives in BackupDir
 
+	// UpgradeSnapshot is whether a snapshot is taken before migrations.
+	UpgradeSnapshot bool
+
 	// Cluster.
 	ClusterListen string   // "host:port"; empty: clustering is off
 	ClusterPeers  []string // "host:port" of other nodes; this one may be among them

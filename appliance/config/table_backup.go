@@ -11,7 +11,7 @@ import (
 // backupsDirName is the directory of backups in the data directory.
 const backupsDirName = "backups"
 
-// backupTable is about the nightly backup.
+// backupTable is about the nightly backup and the snapshot before an upgrade.
 func backupTable() []Setting {
 	return []Setting{
 		{Key: "BACKUP_SCHEDULE", Group: Backup, Default: "30 3 * * *",
@@ -23,6 +23,9 @@ func backupTable() []Setting {
 		{Key: "BACKUP_KEEP", Group: Backup, Default: "7", Unit: "archives",
 			Doc: "How many backups are kept in BACKUP_DIR. The newest verified one is kept in any case.",
 			set: into(func(c *Config) *int { return &c.BackupKeep }, parseInt(1, 10_000))},
+		{Key: "SELFLINK_UPGRADE_SNAPSHOT", Group: Backup, Default: "true",
+			Doc: "Whether a snapshot of the database is taken before a new version changes its schema, so that selflink rollback can bring it back.",
+			set: into(func(c *Config) *bool { return &c.UpgradeSnapshot }, parseBool)},
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -26,6 +28,8 @@ type Schema struct {
 	Current int64       `json:"current"` // newest applied migration, 0 if none
 	Target  int64       `json:"target"`  // newest migration that this version knows
 	Steps   []Migration `json:"steps"`   // all known ones, in order
+	// Unknown are applied steps that this version does not have.
+	Unknown []int64 `json:"unknown,omitempty"`
 }
 
 // Migration is one step of the schema.
@@ -80,10 +84,12 @@ func (s *Server) schema(ctx context.Context, q Querier, provider *goose.Provider
 		m := Migration{Version: source.Version, Name: filepath.Base(source.Path)}
 		if at, ok := applied[source.Version]; ok {
 			m.AppliedAt = &at
+			delete(applied, source.Version)
 		}
 		out.Steps = append(out.Steps, m)
 		out.Target = max(out.Target, source.Version)
 	}
+	out.Unknown = slices.Sorted(maps.Keys(applied))
 	return out, nil
 }
 
@@ -91,7 +97,13 @@ func (s *Server) schema(ctx context.Context, q Querier, provider *goose.Provider
 // that migrate at the same time wait for each other. It returns
 // [ErrNewerSchema] when the database has steps that this version does not know;
 // nothing is changed then.
-func (s *Server) Migrate(ctx context.Context) (int, error) {
+func (s *Server) Migrate(ctx context.Context) (int, error) { return s.MigrateAfter(ctx, nil) }
+
+// MigrateAfter is [Server.Migrate] that calls first, if it is not nil, with the
+// state of the schema under the lock, before anything is changed; among
+// processes that migrate at the same time it is called in one. When it fails
+// nothing is changed. It may use the database, but not migrate it.
+func (s *Server) MigrateAfter(ctx context.Context, first func(context.Context, Schema) error) (int, error) {
 	provider, closeDB, err := s.provider()
 	if err != nil {
 		return 0, err
@@ -122,6 +134,11 @@ func (s *Server) Migrate(ctx context.Context) (int, error) {
 		if err := state.Newer(); err != nil || state.Pending() == 0 {
 			return err
 		}
+		if first != nil {
+			if err := first(ctx, state); err != nil {
+				return err
+			}
+		}
 		results, err := provider.Up(ctx)
 		for _, r := range results {
 			if r.Error == nil {
@@ -145,7 +162,7 @@ func (s *Server) Migrate(ctx context.Context) (int, error) {
 // Newer returns [ErrNewerSchema] for a schema that this version does not know.
 func (s Schema) Newer() error {
 	if s.Current > s.Target {
-		return fmt.Errorf("%w: it is at step %d, this version knows steps up to %d. Nothing was changed. Install the newer version again, or restore a backup made before it", ErrNewerSchema, s.Current, s.Target)
+		return fmt.Errorf("%w: it is at step %d, this version knows steps up to %d. Nothing was changed. Install the newer version again, or go back to the snapshot from before its upgrade: selflink rollback; without one, restore a backup made before it", ErrNewerSchema, s.Current, s.Target)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func newBench(t *testing.T, environ ...string) *bench {
 				require.FailNow(t, "no server is expected")
 				return nil, nil
 			},
-			openLedger: func(context.Context, *config.Config, *slog.Logger) (ledger, error) {
+			openLedger: func(context.Context, *config.Config, *slog.Logger, string, string) (ledger, error) {
 				require.FailNow(t, "no database is expected")
 				return nil, nil
 			},
@@ -71,7 +71,7 @@ func newBench(t *testing.T, environ ...string) *bench {
 
 // withLedger gives the bench a fake database.
 func (b *bench) withLedger(l *fakeLedger) *bench {
-	b.parts.openLedger = func(_ context.Context, cfg *config.Config, _ *slog.Logger) (ledger, error) {
+	b.parts.openLedger = func(_ context.Context, cfg *config.Config, _ *slog.Logger, _, _ string) (ledger, error) {
 		l.dataDir, l.keyed = cfg.DataDir, !cfg.JWTSigningKey.IsZero()
 		return l, l.openErr
 	}
@@ -229,6 +229,7 @@ func (s *fakeServer) stops() int {
 func (s *fakeServer) Addrs() []string      { return []string{"0.0.0.0:8123", "[::1]:8124"} }
 func (s *fakeServer) FirstRunPath() string { return s.firstRun }
 func (s *fakeServer) Done() <-chan error   { return s.done }
+func (s *fakeServer) Told(func(string))    {}
 
 func (b *bench) withServer(s *fakeServer) *bench {
 	if s.done == nil {

@@ -14,6 +14,7 @@ import (
 	"selflink/appliance/jobs"
 	engine "selflink/appliance/search"
 	"selflink/appliance/trace"
+	"selflink/appliance/upgrade"
 	"selflink/services/accounts"
 	"selflink/services/search"
 )
@@ -26,6 +27,10 @@ func hintFor(err error) string {
 		text    string
 	}{
 		{errors.As(err, &invalid), "Nothing was started. Check again with:  selflink config check"},
+		{errors.Is(err, upgrade.ErrFailed), "The data of before is kept. Go back to it, and to the version of before, with:  selflink rollback   Or mend the cause and try again with:  selflink migrate"},
+		{errors.Is(err, upgrade.ErrRefused), "See what stands in the way with:  selflink upgrade check"},
+		{errors.Is(err, upgrade.ErrWentBack), "To try this version once more:  selflink migrate"},
+		{errors.Is(err, upgrade.ErrServing), "Stop it first, as in:  systemctl stop selflink   and run this again."},
 		{errors.Is(err, broker.ErrListen), "Other nodes reach this one there: correct CLUSTER_LISTEN, or stop what uses the address."},
 		{errors.Is(err, syscall.EADDRINUSE), "Something listens there already. See whether it is this appliance with:  selflink status   or choose other addresses with SELFLINK_LISTEN."},
 		{errors.Is(err, syscall.EADDRNOTAVAIL), "This machine has no such address: correct SELFLINK_LISTEN."},
@@ -35,7 +40,7 @@ func hintFor(err error) string {
 		{errors.Is(err, database.ErrLocked), "Only one process may use a data directory. See whether it runs with:  selflink status   or choose another one with SELFLINK_DATA_DIR."},
 		{errors.Is(err, database.ErrVersion), "Nothing was changed. Install the PostgreSQL version that the data was made with, or name its programs with SELFLINK_POSTGRES_BIN."},
 		{errors.Is(err, database.ErrForeign), "Nothing was changed. Choose another SELFLINK_DATA_DIR, or move away what is there."},
-		{errors.Is(err, database.ErrNewerSchema), "Nothing was changed. Run the newer version of selflink that this database was used with."},
+		{errors.Is(err, database.ErrNewerSchema), "Nothing was changed. Run the newer version of selflink again, or go back with:  selflink rollback"},
 		{errors.Is(err, database.ErrNotRunning), "Start the appliance first:  selflink serve"},
 		{errors.Is(err, errNoServer), "Start it, as in:  systemctl start selflink   or:  selflink serve   See also:  selflink status"},
 		{errors.Is(err, trace.ErrUnknown), "Requests are kept for a day when they failed or were slow, jobs as long as their kind says."},

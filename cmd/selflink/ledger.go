@@ -23,7 +23,7 @@ func (p *program) ledger(ctx context.Context, o *options) (ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	led, err := p.parts.openLedger(ctx, cfg, log)
+	led, err := p.parts.openLedger(ctx, cfg, log, p.version, p.commit)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"selflink/appliance/backup"
 )
 
 // migrate brings the schema up to date without serving.
 func migrate(ctx context.Context, p *program, args []string) error {
-	o := p.newOptions("migrate [options]", "Brings the database's schema up to date over the direct connection and under a lock.\nThe server does the same at its start, so this is for those who want it done before.\nA private database is started for it, unless the server runs.")
+	o := p.newOptions("migrate [options]", "Brings the database's schema up to date over the direct connection and under a lock.\nThe server does the same at its start, so this is for those who want it done before;\nan upgrade that failed is tried again by this alone. A snapshot is taken first, see\nselflink rollback. A private database is started for it, unless the server runs.")
 	if err := o.parse(args); err != nil {
 		return err
 	}
@@ -15,7 +17,12 @@ func migrate(ctx context.Context, p *program, args []string) error {
 	if err != nil {
 		return err
 	}
+	line := p.progress(o)
+	if snapshots, ok := led.(interface{ ShowProgress(f func(backup.Progress)) }); ok {
+		snapshots.ShowProgress(line.show)
+	}
 	from, to, err := led.Migrate(ctx)
+	line.clear()
 	if err := closing(led, err); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}

@@ -47,6 +47,8 @@ func verbs() []verb {
 		{"status", "tell whether it runs and what does not", status},
 		{"doctor", "examine the installation, whether it runs or not", examine},
 		{"migrate", "bring the database's schema up to date", migrate},
+		{"upgrade", "look before an upgrade, remove what is kept to go back", upgradeVerb},
+		{"rollback", "go back from the last upgrade", rollbackVerb},
 		{"backup", "make an archive of the database, list those there are", backupVerb},
 		{"verify", "prove that an archive is whole and can be restored", verifyVerb},
 		{"restore", "put an archive in the place of the database, or undo that", restoreVerb},

@@ -15,6 +15,10 @@ import (
 // stopLimit bounds a stop in order; what is not done by then is cut.
 const stopLimit = 10 * time.Second
 
+// startMore is how much longer systemd waits for a start that says what it is
+// doing: copying a large database before an upgrade takes minutes.
+const startMore = 2 * time.Minute
+
 // serve runs the appliance until a signal or a fatal failure.
 func serve(ctx context.Context, p *program, args []string) error {
 	o := p.newOptions("serve [options]", "Runs the appliance. It says on stderr when it is ready, logs JSON lines there,\nand stops in order on SIGINT or SIGTERM; a second one ends it at once.")
@@ -70,6 +74,9 @@ func (s *serving) run(ctx context.Context) error {
 		return fmt.Errorf("cannot start: %w", err)
 	}
 	s.notify("STATUS=starting")
+	srv.Told(func(what string) {
+		s.notify(fmt.Sprintf("STATUS=%s\nEXTEND_TIMEOUT_USEC=%d", what, startMore.Microseconds()))
+	})
 
 	begin := time.Now()
 	started := make(chan error, 1)

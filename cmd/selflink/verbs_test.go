@@ -157,7 +157,9 @@ func TestAdmin(t *testing.T) {
 
 	taken := &fakeLedger{}
 	b = newBench(t).withLedger(taken).withInput("correct horse\n")
-	b.parts.openLedger = func(context.Context, *config.Config, *slog.Logger) (ledger, error) { return takenLedger{taken}, nil }
+	b.parts.openLedger = func(context.Context, *config.Config, *slog.Logger, string, string) (ledger, error) {
+		return takenLedger{taken}, nil
+	}
 	require.Equal(t, exitFailed, b.run([]string{"admin", "create", "ann@example.com"}))
 	require.Contains(t, b.err.String(), "ann@example.com has an account already")
 	require.Contains(t, b.err.String(), "selflink admin promote ann@example.com")

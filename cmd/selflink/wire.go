@@ -11,6 +11,7 @@ import (
 	"selflink/appliance/jobs"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
+	"selflink/appliance/upgrade"
 	"selflink/services/accounts"
 	"selflink/services/coin"
 	"selflink/services/search"
@@ -30,6 +31,21 @@ type server interface {
 	FirstRunPath() string
 	// Done delivers at most one error: the reason why it cannot go on.
 	Done() <-chan error
+	// Told makes f hear what a start that takes long is doing. It is called
+	// before Start.
+	Told(f func(what string))
+}
+
+// upgrader looks after upgrades.
+type upgrader interface {
+	// Check changes nothing.
+	Check(ctx context.Context) (upgrade.Report, error)
+	// Plan says what Rollback would do.
+	Plan(ctx context.Context) (upgrade.Plan, error)
+	Rollback(ctx context.Context) (upgrade.Returned, error)
+	// Forget removes what is kept; dry: it only says what that would be.
+	Forget(dry bool) (upgrade.Forgotten, error)
+	OnProgress(f func(backup.Progress))
 }
 
 // ledger is the database for commands that run beside the server.
@@ -112,10 +128,11 @@ type restorer interface {
 // parts are what the verbs are made of.
 type parts struct {
 	newServer  func(ctx context.Context, cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, version, commit string) (server, error)
-	openLedger func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error)
+	openLedger func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (ledger, error)
 	// progress may be nil in both.
 	openBackups func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string, progress func(backup.Progress)) (backupKeeper, error)
 	newRestorer func(cfg *config.Config, log *slog.Logger, progress func(backup.Progress)) restorer
+	newUpgrader func(cfg *config.Config, log *slog.Logger, version, commit string) (upgrader, error)
 }
 
 // production links the verbs to the appliance.
@@ -124,8 +141,8 @@ func production() parts {
 		newServer: func(_ context.Context, cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, version, commit string) (server, error) {
 			return appliance.New(cfg, log, tail, appliance.Build{Version: version, Commit: commit})
 		},
-		openLedger: func(ctx context.Context, cfg *config.Config, log *slog.Logger) (ledger, error) {
-			led, err := appliance.OpenLedger(ctx, cfg, log)
+		openLedger: func(ctx context.Context, cfg *config.Config, log *slog.Logger, version, commit string) (ledger, error) {
+			led, err := appliance.OpenLedger(ctx, cfg, log, appliance.Build{Version: version, Commit: commit})
 			if err != nil {
 				return nil, err
 			}
@@ -136,6 +153,9 @@ func production() parts {
 		},
 		newRestorer: func(cfg *config.Config, log *slog.Logger, progress func(backup.Progress)) restorer {
 			return appliance.NewRestorer(cfg, log, progress)
+		},
+		newUpgrader: func(cfg *config.Config, log *slog.Logger, version, commit string) (upgrader, error) {
+			return appliance.NewUpgrader(cfg, log, appliance.Build{Version: version, Commit: commit})
 		},
 	}
 }
