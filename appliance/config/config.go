@@ -68,6 +68,7 @@ type Config struct {
 	// Database.
 	DatabaseURL         Secret // zero: managed
 	DatabaseDirectURL   Secret // zero: DatabaseURL
+	ImportFrom          Secret // the old backend's database, for selflink import
 	DatabaseTLS         bool   // TLS is required; the URLs say so too
 	ManagedPooler       bool   // a supervised pooler in front of an external database
 	DatabasePoolSize    int    // most pooled connections of this process

@@ -14,8 +14,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"selflink/appliance"
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
+	"selflink/appliance/oldstack"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/services/accounts"
@@ -100,6 +102,7 @@ type fakeLedger struct {
 	closed       bool
 	migrated     bool
 	search       fakeSearch
+	imports      func(appliance.ImportRequest) (oldstack.Result, error)
 	keyed        bool // the settings it was opened with had a signing key
 }
 
@@ -107,7 +110,11 @@ func (l *fakeLedger) Jobs() jobKeeper         { return l }
 func (l *fakeLedger) Accounts() accountKeeper { return l }
 func (l *fakeLedger) Coin() coinKeeper        { return l }
 func (l *fakeLedger) Search() searchKeeper    { return l.search }
-func (l *fakeLedger) Close() error            { l.closed = true; return nil }
+func (l *fakeLedger) Import(_ context.Context, r appliance.ImportRequest) (oldstack.Result, error) {
+	return l.imports(r)
+}
+
+func (l *fakeLedger) Close() error { l.closed = true; return nil }
 
 func (l *fakeLedger) Audit() auditTrail { return l.trail }
 

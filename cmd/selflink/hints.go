@@ -7,11 +7,13 @@ import (
 	"os/exec"
 	"syscall"
 
+	"selflink/appliance"
 	"selflink/appliance/backup"
 	"selflink/appliance/broker"
 	"selflink/appliance/config"
 	"selflink/appliance/database"
 	"selflink/appliance/jobs"
+	"selflink/appliance/oldstack"
 	engine "selflink/appliance/search"
 	"selflink/appliance/trace"
 	"selflink/appliance/upgrade"
@@ -37,6 +39,10 @@ func hintFor(err error) string {
 		{errors.Is(err, backup.ErrServing), "Stop it first, as in:  systemctl stop selflink   and run this again."},
 		{errors.Is(err, backup.ErrDamaged), "Nothing was changed. Take another archive; those that were verified:  selflink backup list"},
 		{errors.Is(err, backup.ErrNothingAside), "It was dropped, or the database was empty before the restore. Restore an archive instead:  selflink backup list"},
+		{errors.Is(err, oldstack.ErrAddress), "Nothing was copied. Set SELFLINK_IMPORT_FROM, or put the address into a file and name it with --from-file."},
+		{errors.Is(err, oldstack.ErrUnreachable), "Nothing was copied. Check host, user and password with:  psql   and that pg_hba.conf lets this machine in."},
+		{errors.Is(err, oldstack.ErrSchema), "Nothing was copied. Check that this is the old backend's database, and that its user may read the tables. Go on without tables that an older one never had:  selflink import --missing-ok"},
+		{errors.Is(err, appliance.ErrNotMigrated), "Nothing was copied. Start the server once, or run:  selflink migrate"},
 		{errors.Is(err, database.ErrLocked), "Only one process may use a data directory. See whether it runs with:  selflink status   or choose another one with SELFLINK_DATA_DIR."},
 		{errors.Is(err, database.ErrVersion), "Nothing was changed. Install the PostgreSQL version that the data was made with, or name its programs with SELFLINK_POSTGRES_BIN."},
 		{errors.Is(err, database.ErrForeign), "Nothing was changed. Choose another SELFLINK_DATA_DIR, or move away what is there."},

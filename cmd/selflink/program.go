@@ -53,6 +53,7 @@ func verbs() []verb {
 		{"verify", "prove that an archive is whole and can be restored", verifyVerb},
 		{"restore", "put an archive in the place of the database, or undo that", restoreVerb},
 		{"storage", "where files are kept: status, check, copy", storageVerb},
+		{"import", "copy accounts and more from the database of the old backend", importVerb},
 		{"config", "show, check or document the settings", configure},
 		{"admin", "create and promote administrators, reset passwords", admin},
 		{"coin", "check the ledger of coins", coinVerb},

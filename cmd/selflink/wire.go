@@ -9,6 +9,7 @@ import (
 	"selflink/appliance/backup"
 	"selflink/appliance/config"
 	"selflink/appliance/jobs"
+	"selflink/appliance/oldstack"
 	"selflink/appliance/telemetry"
 	"selflink/appliance/trace"
 	"selflink/appliance/upgrade"
@@ -55,6 +56,8 @@ type ledger interface {
 	Audit() auditTrail
 	Coin() coinKeeper
 	Search() searchKeeper
+	// Import copies the old backend's rows, or tells what that would do.
+	Import(ctx context.Context, r appliance.ImportRequest) (oldstack.Result, error)
 	// Explain tells what the database knows of a request or a job.
 	Explain(ctx context.Context, id string) (trace.Timeline, error)
 	// Migrate brings the schema up to date and returns its version before and

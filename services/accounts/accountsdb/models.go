@@ -3,3 +3,81 @@
 //   sqlc v1.31.1
 
 package accountsdb
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+type Device struct {
+	ID         int64
+	UserID     int64
+	DeviceType string
+	PushToken  string
+	LastSeen   time.Time
+	CreatedAt  time.Time
+}
+
+type Follow struct {
+	FollowerID int64
+	FolloweeID int64
+	CreatedAt  time.Time
+}
+
+type PersonalMap struct {
+	UserID            int64
+	FirstName         string
+	LastName          string
+	BirthDate         pgtype.Date
+	BirthTime         pgtype.Time
+	BirthPlaceCountry string
+	BirthPlaceCity    string
+	Avatar            string
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+}
+
+type Profile struct {
+	UserID             int64
+	Gender             string
+	Orientation        string
+	RelationshipGoal   string
+	Values             []string
+	PreferredLifestyle []string
+	AttachmentStyle    string
+	LoveLanguage       []string
+	BirthDate          pgtype.Date
+	BirthTime          pgtype.Time
+	BirthCity          string
+	BirthCountry       string
+	BirthTimezone      string
+	BirthLatitude      *float64
+	BirthLongitude     *float64
+	CreatedAt          time.Time
+	UpdatedAt          time.Time
+}
+
+type UserBlock struct {
+	UserID    int64
+	TargetID  int64
+	CreatedAt time.Time
+}
+
+type UserMute struct {
+	UserID    int64
+	TargetID  int64
+	CreatedAt time.Time
+}
+
+type UserSetting struct {
+	UserID        int64
+	Privacy       string
+	DmPolicy      string
+	Language      string
+	QuietHours    json.RawMessage
+	PushEnabled   bool
+	EmailEnabled  bool
+	DigestEnabled bool
+}
