@@ -50,7 +50,7 @@ func newTakeover(t *testing.T) *takeover {
 		"DATABASE_URL=" + r.db.URL, "DATABASE_DIRECT_URL=" + r.db.DirectURL,
 	}})
 	require.NoError(t, err)
-	r.ledger, err = appliance.OpenLedger(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	r.ledger, err = appliance.OpenLedger(t.Context(), cfg, slog.New(slog.DiscardHandler), appliance.Build{Version: "test"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.ledger.Close()) })
 	r.request = appliance.ImportRequest{From: r.oldURL, Fault: func(f oldstack.Fault) error {
