@@ -22,6 +22,7 @@ import (
 
 	"selflink/appliance/broker"
 	"selflink/appliance/health"
+	"selflink/appliance/loopback"
 )
 
 // patience bounds what is waited for; a route comes back after about a second.
@@ -250,7 +251,7 @@ func TestNodesHearEachOther(t *testing.T) {
 func TestSameListOnEveryNode(t *testing.T) {
 	t.Parallel()
 	token := newToken(t)
-	first, second := freeAddress(t), freeAddress(t)
+	first, second := loopback.Address(t), loopback.Address(t)
 	// One of the addresses is a name, which shows only when it is asked.
 	_, port, err := net.SplitHostPort(second)
 	require.NoError(t, err)
@@ -272,19 +273,11 @@ func TestSameListOnEveryNode(t *testing.T) {
 	}
 }
 
-// freeAddress is an address that nobody listens at.
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 func TestMissingPeerIsAWarning(t *testing.T) {
 	t.Parallel()
 	token := newToken(t)
 	here := startNode(t, token)
-	nobody, stranger := freeAddress(t), startNode(t, newToken(t))
+	nobody, stranger := loopback.Address(t), startNode(t, newToken(t))
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 	require.NoError(t, err)
 	defer silent.Close()
@@ -358,7 +351,7 @@ func TestStrangersGetNothing(t *testing.T) {
 func TestRouteComesBack(t *testing.T) {
 	t.Parallel()
 	token := newToken(t)
-	address := freeAddress(t)
+	address := loopback.Address(t)
 	peer := newNode(t, broker.Cluster{Listen: address, Token: token})
 	// The peer is not there yet: that keeps nobody from starting.
 	n := startNode(t, token, address)

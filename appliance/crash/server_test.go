@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"selflink/appliance/loopback"
 )
 
 // readyLimit bounds every wait for the server. It is no promise: how long a start
@@ -49,11 +50,7 @@ func newServer(t *testing.T, bin string, env ...string) *server {
 	require.NoError(t, os.Chmod(dir, 0o755))
 	logFile, err := os.Create(filepath.Join(dir, "log"))
 	require.NoError(t, err)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
-
+	addr := loopback.Address(t)
 	s := &server{t: t, bin: bin, data: filepath.Join(dir, "data"), addr: addr, log: logFile}
 	s.env = append(os.Environ(), append([]string{
 		"SELFLINK_DATA_DIR=" + s.data,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"selflink/appliance/health"
 	"selflink/appliance/llm"
 	"selflink/appliance/llm/llmtest"
+	"selflink/appliance/loopback"
 )
 
 // way is one way to reach the fake server.
@@ -179,10 +179,7 @@ func TestWholeTimeout(t *testing.T) {
 
 func TestNobodyListens(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	address := loopback.Address(t)
 
 	var checks health.Registry
 	m := model(t, llm.Options{Provider: "openai", BaseURL: "http://user:hunter2@" + address, Health: &checks})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/database/databasetest"
+	"selflink/appliance/loopback"
 )
 
 func TestMain(m *testing.M) { databasetest.Main(m) }
@@ -127,11 +127,10 @@ func build(to string) error {
 func addresses(t testing.TB, n int) []string {
 	t.Helper()
 	var out []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer listener.Close()
-		out = append(out, listener.Addr().String())
+	for len(out) < n {
+		if next := loopback.Address(t); !slices.Contains(out, next) {
+			out = append(out, next)
+		}
 	}
 	return out
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/stretchr/testify/require"
 
+	"selflink/appliance/loopback"
 	"selflink/appliance/storage"
 	"selflink/appliance/storage/storagetest"
 )
@@ -129,10 +130,7 @@ func TestS3Trouble(t *testing.T) {
 	}
 	t.Run("gone", func(t *testing.T) {
 		t.Parallel()
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, listener.Close())
-		try(t, func(o *storage.S3Options) { o.Endpoint = "http://" + listener.Addr().String() }, "check S3_ENDPOINT")
+		try(t, func(o *storage.S3Options) { o.Endpoint = "http://" + loopback.Address(t) }, "check S3_ENDPOINT")
 	})
 	t.Run("no bucket", func(t *testing.T) {
 		t.Parallel()

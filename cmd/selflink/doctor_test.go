@@ -12,6 +12,7 @@ import (
 
 	"selflink/appliance/doctor"
 	"selflink/appliance/health"
+	"selflink/appliance/loopback"
 )
 
 // examined runs "doctor --json" and returns what it found, without what is
@@ -51,7 +52,7 @@ func TestDoctor(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		require.NoError(t, os.Chmod(path, mode))
 	}
-	free := "SELFLINK_LISTEN=" + closedPort(t)
+	free := "SELFLINK_LISTEN=" + loopback.Address(t)
 	for name, c := range map[string]struct {
 		environ []string
 		before  func(t *testing.T, data string)
@@ -109,7 +110,7 @@ func TestDoctor(t *testing.T) {
 			write(t, filepath.Join(data, "postgres", "postmaster.pid"), "1\n", 0o600)
 		}, codes: []string{"data.leftovers"}, exit: exitOK, says: "postmaster.pid"},
 		"no external database": {
-			environ: []string{free, "DATABASE_URL=postgres://ann:hunter22@" + closedPort(t) + "/x", "DATABASE_BOOT_SECONDS=1"}, before: ready,
+			environ: []string{free, "DATABASE_URL=postgres://ann:hunter22@" + loopback.Address(t) + "/x", "DATABASE_BOOT_SECONDS=1"}, before: ready,
 			codes: []string{"database"}, exit: exitFailed, says: "connection refused",
 		},
 	} {
@@ -140,7 +141,7 @@ func TestDoctor(t *testing.T) {
 
 func TestDoctorFix(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "SELFLINK_LISTEN="+closedPort(t), "PATH="+os.Getenv("PATH"))
+	b := newBench(t, "SELFLINK_LISTEN="+loopback.Address(t), "PATH="+os.Getenv("PATH"))
 	code, _, codes := b.examined(t, "--fix")
 	require.Equal(t, exitOK, code)
 	require.Empty(t, codes)
@@ -189,7 +190,7 @@ func TestDoctorFix(t *testing.T) {
 // A refused configuration makes no secrets, and says so.
 func TestDoctorFixFails(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "SELFLINK_LISTEN="+closedPort(t), "JWT_ACCESS_MINUTES=x", "PATH="+os.Getenv("PATH"))
+	b := newBench(t, "SELFLINK_LISTEN="+loopback.Address(t), "JWT_ACCESS_MINUTES=x", "PATH="+os.Getenv("PATH"))
 	require.NoError(t, os.MkdirAll(b.data, 0o700))
 	code, found, codes := b.examined(t, "--fix")
 	require.Equal(t, exitFailed, code)

@@ -13,16 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-)
 
-// closedPort is an address where nothing listens.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	return ln.Addr().String()
-}
+	"selflink/appliance/loopback"
+)
 
 func TestStatus(t *testing.T) {
 	t.Parallel()
@@ -56,7 +49,7 @@ func TestStatus(t *testing.T) {
 			t.Cleanup(srv.Close)
 			address := strings.TrimPrefix(srv.URL, "http://")
 			bench := func() *bench {
-				return newBench(t, "SELFLINK_LISTEN="+closedPort(t)+","+address, "METRICS_TOKEN=metrics-token-0123")
+				return newBench(t, "SELFLINK_LISTEN="+loopback.Address(t)+","+address, "METRICS_TOKEN=metrics-token-0123")
 			}
 			b := bench()
 			require.Equal(t, exitOK, b.run([]string{"status"}))
@@ -76,7 +69,7 @@ func TestStatus(t *testing.T) {
 
 func TestStatusWithoutServer(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "SELFLINK_LISTEN="+closedPort(t))
+	b := newBench(t, "SELFLINK_LISTEN="+loopback.Address(t))
 	require.Equal(t, exitOK, b.run([]string{"status"}))
 	require.Contains(t, b.out.String(), "SelfLink is down")
 	require.Contains(t, b.out.String(), "selflink serve")
@@ -116,7 +109,7 @@ func TestStatusOfHangingServer(t *testing.T) {
 
 func TestStatusWithBrokenSettings(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "SELFLINK_LISTEN="+closedPort(t), "JWT_REFRESH_DAYS=x")
+	b := newBench(t, "SELFLINK_LISTEN="+loopback.Address(t), "JWT_REFRESH_DAYS=x")
 	require.Equal(t, exitOK, b.run([]string{"status"}))
 	require.Contains(t, b.out.String(), "SelfLink is down")
 	require.Contains(t, b.err.String(), "JWT_REFRESH_DAYS")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"selflink/appliance/loopback"
 	"selflink/web/chromium"
 )
 
@@ -38,11 +38,7 @@ func startServer(t *testing.T, origin string) *server {
 	dir, err := os.MkdirTemp("", "selflink-realtime-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755)) // Postgres runs as a user of its own
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
-
+	addr := loopback.Address(t)
 	s := &server{t: t, bin: filepath.Join(dir, "selflink"), addr: addr, log: filepath.Join(dir, "log")}
 	s.env = []string{
 		"PATH=" + os.Getenv("PATH"),

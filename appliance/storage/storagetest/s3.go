@@ -6,7 +6,6 @@ package storagetest
 import (
 	"context"
 	"crypto/rand"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/stretchr/testify/require"
 
+	"selflink/appliance/loopback"
 	"selflink/appliance/storage"
 )
 
@@ -76,10 +76,7 @@ func Start(t testing.TB) *Server {
 		return s
 	}
 	program := tool(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	address := loopback.Address(t)
 	s := &Server{Endpoint: "http://" + address, AccessKey: "selflink", SecretKey: rand.Text(), Name: "versitygw of the tests (give S3_TEST_ENDPOINT for another server)"}
 	t.Logf("runs against %s", s.Name)
 	dir := t.TempDir()
@@ -97,6 +94,7 @@ func Start(t testing.TB) *Server {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	var err error
 	s.client, err = s.connect()
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
