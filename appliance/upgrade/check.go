@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -183,7 +182,7 @@ func (k *Keeper) examine(ctx context.Context, r *Report, db *database.Server, sc
 		r.add("schema", Good, fmt.Sprintf("the database is empty; %d steps will be applied", len(r.Pending)), "")
 		return nil
 	}
-	r.add("schema", Good, fmt.Sprintf("%d steps from %d to %d will be applied: %s", len(r.Pending), schema.Current, schema.Target, strings.Join(r.Pending, ", ")), "")
+	r.add("schema", Good, fmt.Sprintf("from step %d to %d will be applied: %s", schema.Current, schema.Target, strings.Join(r.Pending, ", ")), "")
 	return k.checkRoom(ctx, r, db, state, supervised)
 }
 
@@ -227,7 +226,7 @@ func (k *Keeper) checkRoom(ctx context.Context, r *Report, db *database.Server, 
 
 // freeable says what could be removed.
 func (k *Keeper) freeable(s State) string {
-	if size, err := treeSize(k.dir); err == nil && size > headroom/2 && s.Upgrade != nil {
+	if size, err := k.size(); err == nil && size > headroom/2 && s.Upgrade != nil {
 		return "selflink upgrade forget frees " + mib(size)
 	}
 	return "old backups:  selflink backup list"
@@ -236,9 +235,9 @@ func (k *Keeper) freeable(s State) string {
 // checkWayBack says what is kept of before.
 func (k *Keeper) checkWayBack(r *Report, s State) {
 	if u := s.Upgrade; u != nil {
-		size, err := treeSize(k.dir)
+		size, err := k.size()
 		switch {
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
+		case err != nil:
 			r.add("kept", Warn, err.Error(), "")
 		case u.Snapshot != nil:
 			r.add("kept", Good, fmt.Sprintf("the snapshot from before the upgrade of %s takes %s", u.Began.Format("2006-01-02 15:04"), mib(size)), "free it with:  selflink upgrade forget --yes")

@@ -14,6 +14,28 @@ type Forgotten struct {
 	Bytes   int64    `json:"bytes"`
 }
 
+// size is what the snapshots and the program that was gone back from take.
+func (k *Keeper) size() (total int64, err error) {
+	entries, err := os.ReadDir(k.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at what is kept of upgrades: %w", err)
+	}
+	for _, e := range entries {
+		if !idShape.MatchString(e.Name()) && e.Name() != failedName {
+			continue
+		}
+		bytes, err := treeSize(filepath.Join(k.dir, e.Name()))
+		if err != nil {
+			return 0, err
+		}
+		total += bytes
+	}
+	return total, nil
+}
+
 // Forget removes the snapshot and whatever else is kept of upgrades, and with
 // it the way back; the last build that worked stays known. dry: it only says
 // what it would remove. It returns [ErrUnfinished] in the middle of a rollback.
@@ -26,11 +48,7 @@ func (k *Keeper) Forget(dry bool) (Forgotten, error) {
 	if u := state.Upgrade; u != nil && (u.Phase == RollingBack || u.Phase == Restored) {
 		return out, fmt.Errorf("%w: end it first:  selflink rollback", ErrUnfinished)
 	}
-	out.Bytes, err = treeSize(k.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return out, nil
-	}
-	if err != nil || dry {
+	if out.Bytes, err = k.size(); err != nil || dry || out.Upgrade == nil {
 		return out, err
 	}
 	// The record goes first: it must never name what is gone.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -34,7 +35,18 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childWork) != "" {
 		os.Exit(runChild())
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if template.dir != "" {
+		_ = os.RemoveAll(template.dir)
+	}
+	os.Exit(code)
+}
+
+// template is a data directory that the tests copy: making a cluster and its
+// schema is most of their work.
+var template struct {
+	once sync.Once
+	dir  string
 }
 
 // The versions of these tests: the product's migrations alone, with a step that
@@ -80,7 +92,7 @@ func newest(t testing.TB) int64 {
 }
 
 func optionsOf(data, address string, b Build) Options {
-	return Options{DataDir: data, Build: b, Executable: filepath.Join(data, "bin", "selflink"), Database: database.Options{
+	return Options{DataDir: data, Build: b, Executable: filepath.Join(data, "bin", "selflink"), flush: func([]string) error { return nil }, Database: database.Options{
 		DataDir: data, DatabaseURL: address, Migrations: steps(b), PoolSize: 2, InitdbArgs: []string{"--wal-segsize=1"},
 		Postgres: map[string]string{"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off", "min_wal_size": "2MB"},
 	}}
@@ -99,8 +111,15 @@ func newPlace(t testing.TB) *place {
 	dir, err := os.MkdirTemp("", "selflink-upgrade-test-")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	template.once.Do(func() {
+		made, err := os.MkdirTemp("", "selflink-upgrade-test-")
+		require.NoError(t, err)
+		template.dir = made
+		(&place{t: t, data: filepath.Join(made, "data")}).begin()
+	})
 	p := &place{t: t, data: filepath.Join(dir, "data")}
-	p.begin()
+	out, err := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(template.dir, "data"), p.data).CombinedOutput()
+	require.NoError(t, err, string(out))
 	return p
 }
 

@@ -244,7 +244,7 @@ func (k *Keeper) copyCluster(ctx context.Context, from, to, id string) (int64, e
 	} else if err := ownLike(mark, info); err != nil {
 		return done, err
 	}
-	return done, flush(append(made, mark, filepath.Dir(to)))
+	return done, k.opts.flush(append(made, mark, filepath.Dir(to)))
 }
 
 // logEvery is the time between two lines of the log about a copy.

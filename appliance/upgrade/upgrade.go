@@ -80,6 +80,8 @@ type Options struct {
 
 	// free is the room on the disk of a directory; tests make it scarce.
 	free func(dir string) (int64, error)
+	// flush makes files durable; tests need not outlive a power failure.
+	flush func(paths []string) error
 	// step is told where an operation stands; tests kill it there.
 	step func(name string)
 }
@@ -106,6 +108,9 @@ func New(o Options) (*Keeper, error) {
 	}
 	if o.step == nil {
 		o.step = func(string) {}
+	}
+	if o.flush == nil {
+		o.flush = flush
 	}
 	if o.free == nil {
 		o.free = freeSpace

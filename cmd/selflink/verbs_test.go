@@ -69,7 +69,7 @@ func TestCommandLines(t *testing.T) {
 	}
 	// Every verb explains itself and knows --json.
 	for _, args := range []string{"serve", "status", "doctor", "migrate", "config show", "config check", "config docs", "cluster token", "admin create", "admin promote",
-		"admin reset-password", "admin list", "admin demote", "admin deactivate", "jobs list", "jobs show", "jobs retry", "jobs cancel", "backup", "backup list", "verify", "restore", "version"} {
+		"admin reset-password", "admin list", "admin demote", "admin deactivate", "jobs list", "jobs show", "jobs retry", "jobs cancel", "backup", "backup list", "verify", "restore", "upgrade check", "upgrade forget", "rollback", "version"} {
 		b := newBench(t)
 		require.Equal(t, exitOK, b.run(append(strings.Fields(args), "-h")))
 		require.Contains(t, b.out.String(), "Usage: selflink "+args)
