@@ -152,7 +152,7 @@ func (c Copy[O, T]) store(ctx context.Context, r *run, items []Item[T]) error {
 	for range batchTries {
 		var v verdicts
 		err = r.db.Tx(ctx, func(tx database.Tx) error {
-			v = verdicts{}
+			v = verdicts{ownIDs: !c.Personal && !c.Pair}
 			// Whoever changes one of our rows between the look at it and the
 			// writing makes this fail, and be planned anew.
 			mode := "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"

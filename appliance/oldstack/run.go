@@ -90,7 +90,7 @@ type Result struct {
 }
 
 // Total adds all kinds up.
-func (r *Result) Total() (t Count) {
+func (r Result) Total() (t Count) {
 	for _, c := range r.Kinds {
 		t.Rows += c.Rows
 		t.Copied += c.Copied
@@ -236,6 +236,7 @@ const (
 type verdicts struct {
 	copied, changed, same, met int64
 	stored                     []int64
+	ownIDs                     bool // their ids are those of our rows too
 	faults                     []Fault
 }
 
@@ -267,6 +268,9 @@ func (r *run) take(v verdicts) {
 		r.verdict(f.ID, f.Verdict, f.Reason)
 	}
 	for _, id := range v.stored {
+		if !v.ownIDs {
+			break
+		}
 		if at, _, _ := snowflake.Parts(id); at.After(time.Now().Add(clockSkew)) {
 			r.note("their ids are of the future: until then a new id might meet one of them")
 		}
