@@ -17,6 +17,7 @@ import (
 	"selflink/appliance/auth"
 	"selflink/appliance/backup"
 	"selflink/appliance/broker"
+	"selflink/appliance/certificate"
 	"selflink/appliance/config"
 	"selflink/appliance/dashboard"
 	"selflink/appliance/database"
@@ -28,6 +29,7 @@ import (
 	"selflink/appliance/jobs"
 	"selflink/appliance/llm"
 	"selflink/appliance/realtime"
+	"selflink/appliance/reaper"
 	"selflink/appliance/schedule"
 	"selflink/appliance/snowflake"
 	"selflink/appliance/storage"
@@ -59,6 +61,7 @@ type Appliance struct {
 	upgrades  *upgrade.Keeper
 	gate      *upgrade.Gate
 	told      func(what string) // nil: nobody listens
+	orphans   *reaper.Reaper
 	database  *database.Server
 	ids       *snowflake.Generator
 	broker    *broker.Broker
@@ -72,6 +75,7 @@ type Appliance struct {
 	audit     *audit.Log
 	traces    *trace.Recorder
 	history   *history.Keeper
+	pair      *certificate.Keeper // nil: plain HTTP
 	http      *httpapi.API
 	desk      *dashboard.Desk
 
@@ -90,6 +94,7 @@ func New(cfg *config.Config, log *slog.Logger, tail *telemetry.Tail, build Build
 		tail = telemetry.NewTail(0)
 	}
 	a := &Appliance{log: log, tail: tail, health: newHealth(cfg, log), events: realtime.NewPublisher()}
+	a.orphans = reaper.New(log)
 	metrics, err := telemetry.NewRegistry(build.Version, build.Commit)
 	if err != nil {
 		return nil, err
@@ -313,6 +318,12 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 			Bursts: cfg.RateLimits, AuthIP: cfg.AuthRPSIP, MentorUser: cfg.MentorRPSUser, MentorGlobal: cfg.MentorRPSAll,
 		},
 	}
+	if a.pair, err = a.newPair(cfg); err != nil {
+		return err
+	}
+	if a.pair != nil {
+		options.TLS = a.pair.Config()
+	}
 	docs, err := web.Docs()
 	if err != nil {
 		return err
@@ -351,6 +362,7 @@ type part struct {
 func (a *Appliance) parts() []part {
 	return []part{
 		{"upgrade", a.guard, nothing},
+		{"orphans", a.orphans.Start, a.orphans.Stop},
 		{"database", a.database.Start, a.database.Stop},
 		{"schema", a.migrate, nothing},
 		{"files", a.settleFiles, nothing},
@@ -365,6 +377,7 @@ func (a *Appliance) parts() []part {
 		{"traces", a.traces.Start, a.traces.Stop},
 		{"history", a.history.Start, a.history.Stop},
 		{"dashboard", a.desk.Start, a.desk.Stop},
+		{"certificate", a.watchPair, a.leavePair},
 		{"http", a.http.Start, a.http.Stop},
 		// Late, and so stopped early: a part that does not run yet, or any
 		// more, is no problem.

@@ -33,6 +33,8 @@ type Config struct {
 	Docker         bool           // this process runs in a container
 	AllowedHosts   []string       // "*", "host", ".domain"
 	TrustedProxies []netip.Prefix // whose X-Forwarded-* count
+	TLSCertFile    string         // absolute; empty, as TLSKeyFile then is: plain HTTP
+	TLSKeyFile     string         // absolute
 	PublicBaseURL  string         // no slash at its end; empty: none
 	CORSOrigins    []string       // "https://host"
 	Location       *time.Location // "today" and wall clock times

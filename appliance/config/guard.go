@@ -16,6 +16,7 @@ func (l *loader) guard() {
 	l.guardDatabase()
 	l.guardStorage()
 	l.guardHosts()
+	l.guardTLS()
 	l.guardSecrets()
 	l.guardCluster()
 	c := l.cfg

@@ -24,6 +24,10 @@ type Sources struct {
 	// ReadOnly leaves the data directory as it is. Without it missing secrets
 	// are made there.
 	ReadOnly bool
+	// Files makes a ReadOnly Load judge the files that settings name as well.
+	// Without it a command beside the server does not stumble over a
+	// certificate that is just being renewed, or that its user may not read.
+	Files bool
 	// Root is where the default env file, the default data directory and
 	// /.dockerenv are looked for, "/" when empty. For tests.
 	Root string

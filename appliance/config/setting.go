@@ -77,7 +77,7 @@ func (s Status) note() string {
 // Settings returns the table.
 func Settings() []Setting {
 	all := [][]Setting{
-		coreTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), searchTable(), paymentTable(),
+		coreTable(), tlsTable(), accountTable(), storeTable(), storageTable(), backupTable(), clusterTable(), realtimeTable(), mentorTable(), searchTable(), paymentTable(),
 		laterTable(), moneyTable(), replacedTable(), obsoleteTable(),
 	}
 	var out []Setting

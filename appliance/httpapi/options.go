@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"io/fs"
 	"log/slog"
 	"time"
@@ -63,6 +64,9 @@ type Recorder interface {
 type Options struct {
 	Listen []string // addresses, "host:port"; port 0 picks a free one
 	Log    *slog.Logger
+	// TLS is spoken on all of them; nil: plain HTTP. It chooses HTTP/1.1 alone,
+	// and its certificate may change while connections are open.
+	TLS *tls.Config
 	// Socket is the path of a Unix socket to listen on as well, which only the
 	// user of the process and root can open. Who comes by it has Info.Local and
 	// may use any host name.

@@ -59,6 +59,9 @@ func (c *connections) hush() {
 
 // silent asks the kernel whether the client has not sent a single byte.
 func silent(conn net.Conn) bool {
+	if secure, ok := conn.(*secureConn); ok {
+		return secure.silent()
+	}
 	tcp, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -105,6 +108,9 @@ func (a *API) Start(ctx context.Context) error {
 			}
 			a.listeners = nil
 			return fmt.Errorf("httpapi: listen on %s: %w", addr, err)
+		}
+		if a.opts.TLS != nil {
+			ln = secured{ln, a.opts.TLS}
 		}
 		a.listeners = append(a.listeners, ln)
 	}

@@ -116,7 +116,7 @@ func (p *program) inspect(o *options, args []string) (cfg *config.Config, report
 		return nil, report, err
 	}
 	src := p.sources(o)
-	src.ReadOnly = true
+	src.ReadOnly, src.Files = true, true
 	return config.Load(src)
 }
 

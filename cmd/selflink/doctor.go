@@ -76,7 +76,7 @@ func examine(ctx context.Context, p *program, args []string) error {
 // whether that has changed something.
 func (p *program) examination(ctx context.Context, o *options, treat func(*doctor.Doctor, []health.Problem) bool) (found findings, worked bool, err error) {
 	src := p.sources(o)
-	src.ReadOnly = true
+	src.ReadOnly, src.Files = true, true
 	cfg, report, err := config.Load(src)
 	var invalid *config.Error
 	if err != nil && !errors.As(err, &invalid) {
@@ -87,7 +87,7 @@ func (p *program) examination(ctx context.Context, o *options, treat func(*docto
 	d := appliance.NewDoctor(cfg, slog.New(slog.DiscardHandler), doctor.Options{
 		Problems: report.Problems, Held: held,
 		Ours: func(ctx context.Context, address string) bool {
-			s, answered := ask(ctx, baseURL(address), cfg)
+			s, answered := ask(ctx, localURL(cfg, address), cfg)
 			return !answered || s.State != stateForeign
 		},
 		MakeSecrets: func() error {

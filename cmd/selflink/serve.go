@@ -139,7 +139,7 @@ func (s *serving) ready(srv server, took time.Duration) {
 	}
 	s.log.Info("ready", "addresses", addrs, "seconds", took.Seconds())
 	s.notify("READY=1\nSTATUS=ready on " + addrs[0])
-	base := baseURL(addrs[0])
+	base := localURL(s.cfg, addrs[0])
 	admin := ""
 	if path := srv.FirstRunPath(); path != "" {
 		admin = base + path
