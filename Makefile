@@ -88,9 +88,17 @@ bench-realtime: build ## Measure sockets and streams: memory, deliveries, recove
 crash: build $(TOOLS)/versitygw ## Kill the process and its children KILLS times (30) and count what was lost
 	VERSITYGW=$(TOOLS)/versitygw go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime|Payments|Uploads)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
 
+.PHONY: deb
+deb: web ## Build the Debian package, dist/selflink_*.deb (ARCH=arm64: for that)
+	@packaging/deb/build
+
+.PHONY: test-deb
+test-deb: web ## Install, upgrade, downgrade, remove and purge the package in a Debian root
+	@packaging/test-deb
+
 .PHONY: clean
 clean: ## Remove what was built (never data)
-	rm -rf bin web/dist/* web/realtime/build web/node_modules .tools
+	rm -rf bin dist web/dist/* web/realtime/build web/node_modules .tools
 
 $(TOOLS)/sqlc:
 	GOBIN=$(TOOLS) go install github.com/sqlc-dev/sqlc/cmd/sqlc@$(SQLC_VERSION)

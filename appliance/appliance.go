@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,6 +86,8 @@ type Appliance struct {
 	payments *payments.Service
 	mentor   *mentor.Service
 	search   *search.Service[accounts.User]
+
+	starting atomic.Pointer[string] // name of the part that Start is busy with; nil: none
 }
 
 // New puts the parts together. Nothing runs yet. tail is the end of the log that
@@ -391,12 +394,28 @@ func nothing(context.Context) error { return nil }
 // Start returns when requests are answered. When a part fails, what runs
 // already is left for Stop.
 func (a *Appliance) Start(ctx context.Context) error {
+	defer a.starting.Store(nil)
 	for _, p := range a.parts() {
+		a.starting.Store(&p.name)
 		if err := p.start(ctx); err != nil {
 			return a.upgrades.Explain(fmt.Errorf("start %s: %w", p.name, err))
 		}
 	}
 	return nil
+}
+
+// lengthy are the parts whose start takes as long as there is data: the recovery
+// of a database, a migration, a reconciliation of files.
+var lengthy = map[string]bool{"database": true, "schema": true, "files": true}
+
+// Starting is the part that Start is busy with, and whether it takes as long as
+// there is data. It is empty before and after.
+func (a *Appliance) Starting() (part string, long bool) {
+	name := a.starting.Load()
+	if name == nil {
+		return "", false
+	}
+	return *name, lengthy[*name]
 }
 
 // tailTime is what of the deadline is kept for the parts that stop last: the

@@ -6,10 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// packageDataDir is made by the package for a server that runs as root.
+// packageDataDir is made by the package for its service.
 const packageDataDir = "/var/lib/selflink"
 
 // derive fills in what follows from other settings or from the machine.
@@ -57,11 +58,15 @@ func (l *loader) choose(key, text string) {
 	}
 }
 
-// dataDir is the packaged directory for root where it is there, else ./data.
+// dataDir is the packaged directory for root and its owner where it is there,
+// else ./data.
 func (l *loader) dataDir() string {
 	packaged := filepath.Join(l.src.Root, packageDataDir)
-	if info, err := os.Stat(packaged); err == nil && info.IsDir() && os.Geteuid() == 0 {
-		return packaged
+	if info, err := os.Stat(packaged); err == nil && info.IsDir() {
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if me := os.Geteuid(); me == 0 || ok && int(st.Uid) == me {
+			return packaged
+		}
 	}
 	abs, err := filepath.Abs("data")
 	if err != nil {

@@ -44,6 +44,9 @@ const (
 	Other      Group = "Accepted from older installations"
 )
 
+// Groups are the chapters in the order of the documents; the last is [Other].
+func Groups() []Group { return groups() }
+
 func groups() []Group {
 	return []Group{Core, Logs, Accounts, Limits, Database, Jobs, Files, Backup, Clustering, Realtime, Mentor, Search, Payments, Other}
 }

@@ -26,7 +26,7 @@ func coreTable() []Setting {
 		{Key: "SELFLINK_LISTEN", Group: Core, Default: "127.0.0.1:8000",
 			Doc: "Addresses to listen on, as a comma list of host:port. All of them reach the one process; an old reverse proxy's 8000, 8001, 8002 and 8080 can be listed together.",
 			set: into(func(c *Config) *[]string { return &c.Listen }, parseListen)},
-		{Key: "SELFLINK_DATA_DIR", Group: Core, Auto: "/var/lib/selflink for root where the package made it, else ./data",
+		{Key: "SELFLINK_DATA_DIR", Group: Core, Auto: "/var/lib/selflink for root and its owner where the package made it, else ./data",
 			Doc: "Directory of everything that is kept: database, broker, generated secrets.",
 			set: into(func(c *Config) *string { return &c.DataDir }, parsePath)},
 		{Key: "SELFLINK_RUN_AS", Group: Core, Auto: "the owner of an existing database, else selflink, postgres or nobody, whichever exists",

@@ -125,7 +125,8 @@ type Registry struct {
 	base    context.Context // of the runs; nil: not started
 	stop    context.CancelFunc
 	looping bool
-	keeper  *keeper // nil: no history
+	turned  time.Time // when the last round ended, by the clock of the machine
+	keeper  *keeper   // nil: no history
 
 	loops   sync.WaitGroup
 	flights sync.WaitGroup

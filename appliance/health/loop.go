@@ -108,6 +108,18 @@ func (r *Registry) Round(ctx context.Context) {
 		return
 	}
 	r.tell()
+	r.mu.Lock()
+	r.turned = time.Now()
+	r.mu.Unlock()
+}
+
+// Turned is when the last round ended, zero before the first: a process whose
+// rounds stand still hangs, whatever its checks said before. It is by the clock
+// of the machine and can be compared with time.Now.
+func (r *Registry) Turned() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turned
 }
 
 // due reports whether the round asks e.

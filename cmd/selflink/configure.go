@@ -86,8 +86,8 @@ func configCheck(_ context.Context, p *program, args []string) error {
 
 // configDocs prints what the table says; it reads no setting.
 func configDocs(_ context.Context, p *program, args []string) error {
-	o := p.newOptions("config docs [options]", "Prints the documentation of all settings: as Markdown, or as an env file to\nstart from.")
-	format := o.set.String("format", "markdown", "`form`: markdown or env")
+	o := p.newOptions("config docs [options]", "Prints the documentation of all settings: as Markdown, as an env file to\nstart from, or as the manual page selflink.env(5).")
+	format := o.set.String("format", "markdown", "`form`: markdown, env or man")
 	if err := o.parse(args); err != nil {
 		return err
 	}
@@ -100,8 +100,10 @@ func configDocs(_ context.Context, p *program, args []string) error {
 		text = config.Docs()
 	case "env":
 		text = config.DocsEnv()
+	case "man":
+		text = envManual(p.version)
 	default:
-		return fmt.Errorf("%w: --format is markdown or env, not %q", errUsage, *format)
+		return fmt.Errorf("%w: --format is markdown, env or man, not %q", errUsage, *format)
 	}
 	_, err := io.WriteString(p.stdout, text)
 	return err

@@ -16,6 +16,7 @@ import (
 
 	"selflink/appliance"
 	"selflink/appliance/config"
+	"selflink/appliance/health"
 	"selflink/appliance/jobs"
 	"selflink/appliance/oldstack"
 	"selflink/appliance/telemetry"
@@ -205,6 +206,7 @@ type fakeServer struct {
 	done  chan error
 
 	firstRun string
+	health   health.Registry
 
 	mu      sync.Mutex
 	stopped int
@@ -233,10 +235,12 @@ func (s *fakeServer) stops() int {
 	return s.stopped
 }
 
-func (s *fakeServer) Addrs() []string      { return []string{"0.0.0.0:8123", "[::1]:8124"} }
-func (s *fakeServer) FirstRunPath() string { return s.firstRun }
-func (s *fakeServer) Done() <-chan error   { return s.done }
-func (s *fakeServer) Told(func(string))    {}
+func (s *fakeServer) Starting() (string, bool) { return "", false }
+func (s *fakeServer) Health() *health.Registry { return &s.health }
+func (s *fakeServer) Addrs() []string          { return []string{"0.0.0.0:8123", "[::1]:8124"} }
+func (s *fakeServer) FirstRunPath() string     { return s.firstRun }
+func (s *fakeServer) Done() <-chan error       { return s.done }
+func (s *fakeServer) Told(func(string))        {}
 
 func (b *bench) withServer(s *fakeServer) *bench {
 	if s.done == nil {

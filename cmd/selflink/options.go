@@ -34,6 +34,10 @@ func (p *program) newOptions(usage, about string) *options {
 	o.setting("env-file", "SELFLINK_ENV_FILE", "`file` of settings, one NAME=value a line")
 	o.set.Usage = func() {} // a mistake gets one line, help all of it
 	o.help = func() {
+		if p.outlined != nil {
+			p.outlined(usage, about, o.set)
+			return
+		}
 		fmt.Fprintf(p.stdout, "Usage: selflink %s\n\n%s\n\nOptions:\n", usage, about)
 		o.set.SetOutput(p.stdout)
 		o.set.PrintDefaults()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,11 @@ type program struct {
 	commit         string
 
 	parts parts
+	// outlined and listed receive what a verb says of itself instead of who
+	// reads, for the manual and the completions. nil: it is printed.
+	outlined func(usage, about string, flags *flag.FlagSet)
+	listed   func(all []verb)
+
 	// signals starts the delivery of requests to stop and returns how to end
 	// it. The channel holds several: none is lost while nobody looks.
 	signals func() (requests <-chan os.Signal, end func())
@@ -65,6 +71,8 @@ func verbs() []verb {
 		{"audit", "list what people with rights did, verify the trail", auditVerb},
 		{"explain", "tell what happened to a request or a job", explain},
 		{"diagnostics", "make a bundle for whoever helps", bundle},
+		{"completion", "print the completion of a shell", completionVerb},
+		{"man", "print the manual page", manual},
 		{"version", "print version and commit", showVersion},
 	}
 }
@@ -145,7 +153,7 @@ func (p *program) dispatch(args []string) error {
 func (p *program) help(w io.Writer) {
 	fmt.Fprint(w, "SelfLink appliance: the whole backend in one process.\n\nUsage: selflink COMMAND [options]\n\n")
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-9s %s\n", v.name, v.summary)
+		fmt.Fprintf(w, "  %-11s %s\n", v.name, v.summary)
 	}
 	fmt.Fprint(w, "\nEach command explains itself with -h and prints JSON with --json.\nSettings come from flags, the environment and the env file: selflink config docs.\n")
 }
@@ -164,6 +172,10 @@ func (p *program) sub(ctx context.Context, name string, args []string, all []ver
 	}
 	switch args[0] {
 	case "-h", "-help", "--help", "help":
+		if p.listed != nil {
+			p.listed(all)
+			return errHelp
+		}
 		usage(p.stdout)
 		return errHelp
 	}

@@ -74,21 +74,23 @@ func (s *serving) run(ctx context.Context) error {
 		return fmt.Errorf("cannot start: %w", err)
 	}
 	s.notify("STATUS=starting")
-	srv.Told(func(what string) {
-		s.notify(fmt.Sprintf("STATUS=%s\nEXTEND_TIMEOUT_USEC=%d", what, startMore.Microseconds()))
-	})
+	wait := &waiting{notify: s.notify, phase: srv.Starting, every: startEvery}
+	srv.Told(wait.told)
 
 	begin := time.Now()
+	hush := beside(ctx, wait.run)
 	started := make(chan error, 1)
 	go func() { started <- srv.Start(ctx) }() // ends when ctx does
 	var fatal error
 	select {
 	case err := <-started:
+		hush()
 		if err != nil {
 			fatal = fmt.Errorf("cannot start: %w", err)
 			break
 		}
 		s.ready(srv, time.Since(begin))
+		hush = s.watched(ctx, srv)
 		select {
 		case sig := <-s.requests:
 			s.log.Info("stopping", "signal", sig.String())
@@ -108,6 +110,7 @@ func (s *serving) run(ctx context.Context) error {
 			return errInterrupted
 		}
 	}
+	hush() // nothing is said after STOPPING=1
 	return errors.Join(fatal, s.stop(srv))
 }
 
@@ -131,12 +134,56 @@ func (s *serving) stop(srv server) error {
 	}
 }
 
+// addrs are where it listens, at least one.
+func (s *serving) addrs(srv server) []string {
+	if addrs := srv.Addrs(); len(addrs) > 0 {
+		return addrs
+	}
+	return s.cfg.Listen
+}
+
+// watched keeps the service manager informed, where there is one, until the
+// returned function is called.
+func (s *serving) watched(ctx context.Context, srv server) (end func()) {
+	if lookup(s.p.environ, "NOTIFY_SOCKET") == "" {
+		return func() {}
+	}
+	where := s.addrs(srv)[0]
+	w := &watchdog{
+		notify: s.notify, health: srv.Health(), answers: openDesk(s.cfg).answersHealth,
+		limit: watchdogLimit(s.p.environ, os.Getpid()), where: where, every: watchEvery, clock: time.Now,
+		said: statusText(where, nil), // as READY=1 said
+	}
+	return beside(ctx, w.run)
+}
+
+// hushWait bounds the wait for what runs beside the server: when it hangs, the
+// server has to stop all the same.
+const hushWait = time.Second
+
+// beside runs f until the returned function is called, which waits for its end
+// and may be called again.
+func beside(ctx context.Context, f func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		timer := time.NewTimer(hushWait)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+		}
+	}
+}
+
 // ready tells people and systemd.
 func (s *serving) ready(srv server, took time.Duration) {
-	addrs := srv.Addrs()
-	if len(addrs) == 0 {
-		addrs = s.cfg.Listen
-	}
+	addrs := s.addrs(srv)
 	s.log.Info("ready", "addresses", addrs, "seconds", took.Seconds())
 	s.notify("READY=1\nSTATUS=ready on " + addrs[0])
 	base := localURL(s.cfg, addrs[0])

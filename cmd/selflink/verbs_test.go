@@ -46,7 +46,7 @@ func TestCommandLines(t *testing.T) {
 		{"admin demote", exitUsage, "name the account"},
 		{"admin deactivate", exitUsage, "name the account"},
 		{"admin list ann", exitUsage, "one word too many"},
-		{"config docs --format x", exitUsage, "markdown or env"},
+		{"config docs --format x", exitUsage, "markdown, env or man"},
 		{"serve --secret-key x", exitUsage, "not defined"},
 		{"verify", exitUsage, "something is missing"},
 		{"restore", exitUsage, "name the archive"},

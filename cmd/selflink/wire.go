@@ -8,6 +8,7 @@ import (
 	"selflink/appliance/audit"
 	"selflink/appliance/backup"
 	"selflink/appliance/config"
+	"selflink/appliance/health"
 	"selflink/appliance/jobs"
 	"selflink/appliance/oldstack"
 	"selflink/appliance/telemetry"
@@ -25,6 +26,11 @@ type server interface {
 	// Stop ends it in order and gives up when ctx ends. It is safe to call
 	// twice and after a failed Start.
 	Stop(ctx context.Context) error
+	// Starting is the part that Start is busy with, and whether it takes as long
+	// as there is data; empty: none.
+	Starting() (part string, long bool)
+	// Health is what it knows to be wrong with itself.
+	Health() *health.Registry
 	// Addrs are the addresses it listens on, after Start.
 	Addrs() []string
 	// FirstRunPath is the path of the link by which the first operator is made,
