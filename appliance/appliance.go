@@ -214,7 +214,7 @@ func (a *Appliance) observers(cfg *config.Config, metrics prometheus.Gatherer) (
 
 func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) (err error) {
 	if a.media, err = media.New(media.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Storage: a.storage, Serve: cfg.Storage.Serve, MaxUpload: cfg.Storage.Max, Log: a.log,
+		DB: a.database.Pool(), IDs: a.ids, Storage: a.storage, Serve: cfg.Storage.Serve, MaxUpload: cfg.Storage.Max, Log: a.log, Metrics: metrics,
 	}); err != nil {
 		return err
 	}
@@ -228,13 +228,18 @@ func (a *Appliance) services(cfg *config.Config, metrics prometheus.Registerer) 
 	}); err != nil {
 		return err
 	}
-	if a.payments, err = a.newPayments(cfg); err != nil {
+	if a.payments, err = a.newPayments(cfg, metrics); err != nil {
 		return err
 	}
-	if a.search, err = newSearch(cfg, a.database, a.accounts, a.jobs, search.Deps[accounts.User]{Log: a.log, Metrics: metrics, Health: a.health}); err != nil {
+	if a.search, err = newSearch(cfg, a.database, a.accounts, a.jobs, search.Deps[accounts.User]{Log: a.log, Metrics: metrics, Health: a.health, Backlog: a.jobs.Backlog}); err != nil {
 		return err
 	}
 	a.health.Add(posture.Admin(a.accounts.AdminExists, "database"))
+	for _, checks := range [][]health.Check{a.media.HealthChecks(), a.coin.HealthChecks(), a.payments.HealthChecks()} {
+		for _, c := range checks {
+			a.health.Add(c)
+		}
+	}
 	if a.realtime, err = a.newRealtime(cfg, metrics); err != nil {
 		return err
 	}
@@ -351,6 +356,10 @@ func (a *Appliance) routes(cfg *config.Config, metrics *prometheus.Registry, tap
 	a.desk.Register(a.http)
 	a.accounts.RegisterDashboard(a.desk)
 	a.mentor.RegisterDashboard(a.desk)
+	a.media.RegisterDashboard(a.desk)
+	a.search.RegisterDashboard(a.desk, hit)
+	a.coin.RegisterDashboard(a.desk)
+	payments.RegisterDashboard(a.payments, a.desk, a.coin.Insight)
 	return nil
 }
 

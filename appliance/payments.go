@@ -5,14 +5,16 @@ import (
 	"context"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"selflink/appliance/config"
 	"selflink/services/accounts"
 	"selflink/services/payments"
 )
 
-func (a *Appliance) newPayments(cfg *config.Config) (*payments.Service, error) {
+func (a *Appliance) newPayments(cfg *config.Config, metrics prometheus.Registerer) (*payments.Service, error) {
 	return payments.New(payments.Deps{
-		DB: a.database.Pool(), IDs: a.ids, Coins: a.coin, People: customers{a.accounts}, Log: a.log, Enabled: cfg.Payments,
+		DB: a.database.Pool(), IDs: a.ids, Coins: a.coin, People: customers{a.accounts}, Log: a.log, Metrics: metrics, Enabled: cfg.Payments,
 		Stripe: payments.Stripe{
 			Enabled: cfg.Stripe, APIKey: cfg.StripeKey.Reveal(),
 			WebhookSecrets: strings.FieldsFunc(cfg.StripeWebhookSecrets.Reveal(), func(r rune) bool { return r == ',' || r == ' ' }),

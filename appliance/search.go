@@ -61,3 +61,8 @@ func both(first, second func(ctx context.Context, tx database.Tx, id int64) erro
 		return second(ctx, tx, id)
 	}
 }
+
+// hit is what the dashboard shows of somebody who was found.
+func hit(u accounts.User) search.Hit {
+	return search.Hit{ID: strconv.FormatInt(u.ID, 10), Handle: u.Handle, Name: u.Name}
+}

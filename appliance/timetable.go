@@ -12,6 +12,9 @@ import (
 // firingRetention is how long firings of schedules are kept.
 const firingRetention = 90 * 24 * time.Hour
 
+// coinCheckTime bounds the reading of the whole ledger.
+const coinCheckTime = 30 * time.Minute
+
 // timetable adds all schedules.
 func (a *Appliance) timetable(cfg *config.Config) error {
 	entries := []schedule.Entry{
@@ -27,6 +30,14 @@ func (a *Appliance) timetable(cfg *config.Config) error {
 		{Name: "metrics.retention", Cron: "47 2 * * *", CatchUp: true, Run: trim(a.history.Trim)},
 		{Name: "media.sweep", Cron: "17 4 * * *", CatchUp: true, Timeout: mediaSweepTime, Run: func(ctx context.Context) error {
 			_, err := a.media.Sweep(ctx)
+			return err
+		}},
+		{Name: "media.check", Cron: "29 5 * * *", CatchUp: true, Run: func(ctx context.Context) error {
+			_, err := a.media.Examine(ctx)
+			return err
+		}},
+		{Name: "coin.check", Cron: "43 5 * * *", CatchUp: true, Timeout: coinCheckTime, Run: func(ctx context.Context) error {
+			_, err := a.coin.Audit(ctx) // what it finds wrong health tells
 			return err
 		}},
 	}

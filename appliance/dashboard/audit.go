@@ -23,7 +23,7 @@ type auditInput struct {
 func (d *Desk) registerAudit() {
 	Handle(d, Operation{Method: http.MethodGet, Path: "audit", ID: "audit", Summary: "The audit trail, the newest first."},
 		func(ctx context.Context, in *auditInput) (audit.Page, error) {
-			q := audit.Query{Action: in.Action, ObjectID: in.ObjectID, Cursor: in.Cursor, Limit: in.size()}
+			q := audit.Query{Action: in.Action, ObjectID: in.ObjectID, Cursor: in.Cursor, Limit: in.Size()}
 			if in.Actor != "" {
 				id, err := userInput{in.Actor}.account()
 				if err != nil {

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"slices"
 	"time"
 
 	"selflink/appliance/health"
@@ -82,4 +83,16 @@ func list(from []string) []string {
 		return []string{}
 	}
 	return from
+}
+
+// Checks are the checks of some components as they stand, for the pages of
+// services.
+func (d *Desk) Checks(components ...string) []OverviewCheck {
+	out := []OverviewCheck{}
+	for _, c := range overviewComponents(d.opts.Health.Checks()) {
+		if slices.Contains(components, c.Name) {
+			out = append(out, c.Checks...)
+		}
+	}
+	return out
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,29 +17,6 @@ const bulkMost = 10_000
 
 // bulkTime bounds such a call.
 const bulkTime = 2 * time.Minute
-
-// pageInput is embedded in the input of a list.
-type pageInput struct {
-	Cursor string `query:"cursor" raw:"true" doc:"Opaque position, from next of another page."`
-	Limit  string `query:"limit" raw:"true" doc:"Rows of a page, 1 to 200; 50 when missing."`
-}
-
-// Page sizes.
-const (
-	defaultLimit = 50
-	maxLimit     = 200
-)
-
-func (p pageInput) size() int {
-	n, err := strconv.Atoi(strings.TrimSpace(p.Limit))
-	if err != nil || n < 1 {
-		return defaultLimit
-	}
-	return min(n, maxLimit)
-}
-
-// badCursor answers a forged or outdated cursor.
-func badCursor() error { return httpapi.Invalid("cursor", "This is no cursor of this list.") }
 
 // jobFilter narrows lists of jobs.
 type jobFilter struct {
@@ -136,7 +111,7 @@ func (d *Desk) registerJobs() {
 			if err != nil {
 				return jobs.Page{}, err
 			}
-			q.Cursor, q.Limit = in.Cursor, in.size()
+			q.Cursor, q.Limit = in.Cursor, in.Size()
 			page, err := e.Search(ctx, q)
 			return page, jobError(err)
 		})

@@ -26,7 +26,7 @@ type linesInput struct {
 
 func (in linesInput) query() telemetry.LineQuery {
 	return telemetry.LineQuery{
-		Level: in.Level, Component: in.Component, RequestID: in.RequestID, JobID: in.JobID, Q: in.Q, Cursor: in.Cursor, Limit: in.size(),
+		Level: in.Level, Component: in.Component, RequestID: in.RequestID, JobID: in.JobID, Q: in.Q, Cursor: in.Cursor, Limit: in.Size(),
 	}
 }
 
@@ -54,7 +54,7 @@ func (d *Desk) registerLogs() {
 	Handle(d, Operation{
 		Method: http.MethodGet, Path: "requests", ID: "requests", Summary: "Failed and slow requests of the last day, the newest first.",
 	}, func(ctx context.Context, in *requestsInput) (trace.Page, error) {
-		page, err := d.opts.Traces.Requests(ctx, trace.Query{Kind: in.Kind, Route: in.Route, Status: int(in.Status), Cursor: in.Cursor, Limit: in.size()})
+		page, err := d.opts.Traces.Requests(ctx, trace.Query{Kind: in.Kind, Route: in.Route, Status: int(in.Status), Cursor: in.Cursor, Limit: in.Size()})
 		return page, traceError(err)
 	})
 	Handle(d, Operation{

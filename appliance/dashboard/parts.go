@@ -94,7 +94,7 @@ func (d *Desk) registerBroker() {
 		Method: http.MethodGet, Path: "broker/streams/{name}/messages", ID: "broker_messages",
 		Summary: "Messages of a stream, the newest first, without taking them.", Errors: []int{404},
 	}, func(ctx context.Context, in *peekInput) (broker.PeekPage, error) {
-		page, err := b.Peek(ctx, in.Name, in.Cursor, in.size())
+		page, err := b.Peek(ctx, in.Name, in.Cursor, in.Size())
 		switch {
 		case errors.Is(err, broker.ErrNoStream):
 			return page, httpapi.NotFound("Stream")

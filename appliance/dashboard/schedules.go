@@ -39,7 +39,7 @@ func (d *Desk) registerSchedules() {
 		Method: http.MethodGet, Path: "schedules/{name}/firings", ID: "schedule_firings", Summary: "Firings of a schedule, the newest first.",
 		Errors: []int{404},
 	}, func(ctx context.Context, in *firingsInput) (schedule.FiringPage, error) {
-		page, err := s.Page(ctx, in.Name, in.Cursor, in.size())
+		page, err := s.Page(ctx, in.Name, in.Cursor, in.Size())
 		return page, scheduleError(err)
 	})
 	Handle(d, Operation{

@@ -284,3 +284,8 @@ WHERE id IN (
     ORDER BY d.id FOR UPDATE SKIP LOCKED
 )
 RETURNING id;
+
+-- name: Backlog :one
+-- By the index of unfinished keys.
+SELECT count(*) AS unfinished, count(*) FILTER (WHERE state = 'retrying') AS retrying, coalesce(min(created_at), now())::timestamptz AS oldest
+FROM (SELECT state, created_at FROM jobs WHERE kind = @kind AND unique_key IS NOT NULL AND finished_at IS NULL LIMIT @most) b;

@@ -55,7 +55,34 @@ type Fallback struct {
 
 	mu     sync.Mutex
 	failed error     // of the last search that asked the first engine
+	since  time.Time // of the first failure in a row
 	again  time.Time // when one may try, while failed
+	told   Told
+}
+
+// Told is what searches on this node have come to since it started.
+type Told struct {
+	Since     time.Time `json:"since"`
+	First     Answered  `json:"first"`  // the first engine
+	Second    Answered  `json:"second"` // the second
+	Fallbacks int64     `json:"fallbacks"`
+}
+
+// Answered counts the questions to one engine.
+type Answered struct {
+	OK     int64   `json:"ok"`
+	Failed int64   `json:"failed"`
+	Mean   float64 `json:"mean_ms"` // of all of them; 0 when there is none
+}
+
+func (a *Answered) add(took time.Duration, failed bool) {
+	n := float64(a.OK + a.Failed)
+	a.Mean = (a.Mean*n + float64(took.Microseconds())/1000) / (n + 1)
+	if failed {
+		a.Failed++
+	} else {
+		a.OK++
+	}
 }
 
 // NewFallback puts the engines together.
@@ -82,6 +109,7 @@ func NewFallback(o FallbackOptions) (*Fallback, error) {
 			Name: "selflink_search_fallbacks_total", Help: "Searches that Postgres answered because OpenSearch did not.",
 		}),
 	}
+	f.told.Since = f.clock().UTC()
 	if o.Metrics != nil {
 		for _, c := range []prometheus.Collector{f.searches, f.seconds, f.fallbacks} {
 			if err := o.Metrics.Register(c); err != nil {
@@ -106,6 +134,12 @@ func NewFallback(o FallbackOptions) (*Fallback, error) {
 // begins anew: take must know ids that it had before. An error of take ends the
 // search.
 func (f *Fallback) Find(ctx context.Context, q Query, take func(ctx context.Context, ids []int64) (enough bool, err error)) error {
+	_, err := f.FindBy(ctx, q, take)
+	return err
+}
+
+// FindBy is Find, and names the engine that answered last.
+func (f *Fallback) FindBy(ctx context.Context, q Query, take func(ctx context.Context, ids []int64) (enough bool, err error)) (engine string, err error) {
 	if f.mayAsk() {
 		limited, cancel := context.WithTimeout(ctx, searchTime)
 		taken, err := f.pages(limited, f.first, q, func(_ context.Context, ids []int64) (bool, error) { return take(ctx, ids) })
@@ -113,21 +147,24 @@ func (f *Fallback) Find(ctx context.Context, q Query, take func(ctx context.Cont
 		switch {
 		case taken != nil:
 			f.worked()
-			return taken
+			return f.first.Name(), taken
 		case err == nil:
 			f.worked()
-			return nil
+			return f.first.Name(), nil
 		case ctx.Err() != nil: // who asked has gone: it says nothing of the engine
 			f.unknown()
-			return context.Cause(ctx)
+			return f.first.Name(), context.Cause(ctx)
 		}
 		f.broke(err)
 	}
 	if f.first != nil {
 		f.fallbacks.Inc()
+		f.mu.Lock()
+		f.told.Fallbacks++
+		f.mu.Unlock()
 	}
 	taken, err := f.pages(ctx, f.second, q, take)
-	return errors.Join(taken, err)
+	return f.second.Name(), errors.Join(taken, err)
 }
 
 // pages asks e for pages. taken is an error of take, err one of e.
@@ -135,7 +172,15 @@ func (f *Fallback) pages(ctx context.Context, e Engine, q Query, take func(ctx c
 	for range rounds {
 		began := f.clock()
 		ids, err := e.Search(ctx, q)
-		f.seconds.WithLabelValues(e.Name()).Observe(f.clock().Sub(began).Seconds())
+		took := f.clock().Sub(began)
+		f.seconds.WithLabelValues(e.Name()).Observe(took.Seconds())
+		f.mu.Lock()
+		if e == f.second {
+			f.told.Second.add(took, err != nil)
+		} else {
+			f.told.First.add(took, err != nil)
+		}
+		f.mu.Unlock()
 		if err != nil {
 			f.searches.WithLabelValues(e.Name(), "failed").Inc()
 			return nil, err
@@ -188,8 +233,11 @@ func (f *Fallback) unknown() {
 
 func (f *Fallback) broke(err error) {
 	f.mu.Lock()
-	before := f.failed
-	f.failed, f.again = err, f.clock().Add(rest)
+	before, now := f.failed, f.clock()
+	f.failed, f.again = err, now.Add(rest)
+	if before == nil {
+		f.since = now.UTC()
+	}
 	f.mu.Unlock()
 	if before == nil { // once, not for every search
 		f.log.Warn("OpenSearch does not answer searches, Postgres does", "error", err)
@@ -201,6 +249,20 @@ func (f *Fallback) Failing() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.failed
+}
+
+// Fallen is why the first engine is not asked, and since when; nil while it is.
+func (f *Fallback) Fallen() (why error, since time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed, f.since
+}
+
+// Told is what searches have come to.
+func (f *Fallback) Told() Told {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.told
 }
 
 // check asks how the server is. While searches fail it tries one itself, so

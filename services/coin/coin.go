@@ -13,9 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"selflink/appliance/dashboard"
 	"selflink/appliance/database"
 	"selflink/services/coin/coindb"
 )
@@ -51,6 +53,9 @@ type Service struct {
 	db  database.Pool
 	ids IDs
 	q   *coindb.Queries
+
+	counts   dashboard.Counted[LedgerCounts]
+	checking sync.Mutex // held while the ledger is read
 }
 
 // New makes the service.

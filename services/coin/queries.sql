@@ -72,3 +72,22 @@ SELECT
         WHERE a.status = 'suspended' AND NOT a.is_system AND c.created_at > a.suspended_at) AS entries_since_suspension,
     (SELECT count(*) FROM coin_accounts a LEFT JOIN sums s USING (account_key)
         WHERE NOT a.is_system AND a.balance_cents <> coalesce(s.total, 0)) AS stored_balance_mismatches;
+
+-- name: CountAccounts :one
+SELECT count(*) FILTER (WHERE NOT is_system) AS accounts, count(*) FILTER (WHERE status = 'suspended') AS suspended,
+       coalesce(sum(balance_cents), 0)::bigint AS held
+FROM coin_accounts;
+
+-- name: CountEvents :many
+SELECT event_type, count(*) AS events FROM coin_events GROUP BY event_type ORDER BY event_type;
+
+-- name: TotalMinted :one
+-- By the index of an account's entries.
+SELECT coalesce(sum(amount_cents), 0)::bigint AS minted FROM coin_entries WHERE account_key = 'system:mint' AND direction = 'DEBIT';
+
+-- name: NoteCheck :exec
+INSERT INTO coin_checks (started_at, finished_at, report) VALUES (sqlc.arg(started_at), sqlc.arg(finished_at), sqlc.arg(report))
+ON CONFLICT (one) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, report = excluded.report;
+
+-- name: LastCheck :one
+SELECT started_at, finished_at, report FROM coin_checks;

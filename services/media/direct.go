@@ -83,6 +83,7 @@ func (s *Service) finish(ctx context.Context, owner int64, in presignedKey) (Ass
 		return err
 	}
 	f, err := s.inspect(ctx, in.Key, mime)
+	s.told.upload(ctx, err)
 	var refused Refusal
 	if errors.As(err, &refused) {
 		if err := take(s.DB); err != nil {

@@ -17,7 +17,10 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"selflink/appliance/database"
 	"selflink/appliance/httpapi"
@@ -52,6 +55,7 @@ type Deps struct {
 	MaxUpload int64
 	Log       *slog.Logger     // nil: silent
 	Clock     func() time.Time // time.Now
+	Metrics   prometheus.Registerer
 }
 
 // Service keeps files. It is safe for concurrent use.
@@ -60,6 +64,10 @@ type Service struct {
 	q       *mediadb.Queries
 	slots   chan struct{} // uploads under way
 	decoder chan struct{} // one image at a time is decoded: that bounds the memory
+	told    *told
+	counts  counts
+
+	examining sync.Mutex // held while files are looked at
 }
 
 // New makes the service.
@@ -77,7 +85,13 @@ func New(d Deps) (*Service, error) {
 		d.Clock = time.Now
 	}
 	d.Log = d.Log.With("component", "media")
-	return &Service{Deps: d, q: mediadb.New(d.DB), slots: make(chan struct{}, uploadsAtOnce), decoder: make(chan struct{}, 1)}, nil
+	told, err := newTold(d.Clock, d.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		Deps: d, q: mediadb.New(d.DB), slots: make(chan struct{}, uploadsAtOnce), decoder: make(chan struct{}, 1), told: told,
+	}, nil
 }
 
 // now is the time as Postgres can store it.
@@ -138,11 +152,17 @@ func answer(field string, err error) error {
 // Receive takes a file in. When it returns the file is durable and has no row
 // yet: [Service.Keep] gives it one. An error means that nothing stays.
 func (s *Service) Receive(ctx context.Context, kind Kind, r io.Reader) (File, error) {
+	f, err := s.receive(ctx, kind, r)
+	s.told.upload(ctx, err)
+	return f, err
+}
+
+func (s *Service) receive(ctx context.Context, kind Kind, r io.Reader) (File, error) {
 	select {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
-		return File{}, httpapi.Unavailable()
+		return File{}, fmt.Errorf("%w: %w", errBusy, httpapi.Unavailable())
 	}
 	head := make([]byte, sniffBytes)
 	n, err := io.ReadFull(r, head)

@@ -67,3 +67,43 @@ SELECT a.id, a.s3_key, a.mime, a.width, a.height, a.duration, a.status, a.checks
 FROM media_assets a LEFT JOIN media_files f ON f.key = a.file_key
 WHERE a.owner_id = @owner_id AND (NOT @bounded::boolean OR (a.created_at, a.id) > (@at::timestamptz, @after_id::bigint))
 ORDER BY a.created_at, a.id LIMIT @most;
+
+-- CountFiles looks through all files.
+-- name: CountFiles :many
+SELECT split_part(key, '/', 1)::text AS folder, mime, count(*) AS files, sum(size)::bigint AS bytes, count(released_at) AS released
+FROM media_files GROUP BY 1, 2 ORDER BY bytes DESC, 1, 2 LIMIT 100;
+
+-- name: CountAssets :many
+SELECT status, (file_key IS NULL)::boolean AS elsewhere, count(*) AS assets FROM media_assets GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: OpenGrants :one
+SELECT count(*) FROM (SELECT 1 FROM media_grants WHERE expires_at > now() LIMIT 1000) g;
+
+-- NewestFiles gives a page, without the thumbnails of others.
+-- name: NewestFiles :many
+SELECT f.key, f.owner_id, f.mime, f.size, f.width, f.height, f.created_at, f.released_at
+FROM media_files f
+WHERE (f.created_at, f.key) < (@at::timestamptz, @after_key::text)
+  AND NOT EXISTS (SELECT FROM media_files o WHERE o.thumbnail = f.key)
+ORDER BY f.created_at DESC, f.key DESC LIMIT @most;
+
+-- name: FirstFile :one
+SELECT created_at FROM media_files ORDER BY created_at LIMIT 1;
+
+-- Sample gives files from a moment on; those that nobody needs are left out.
+-- name: Sample :many
+SELECT key, size FROM media_files WHERE created_at >= @since::timestamptz AND released_at IS NULL
+ORDER BY created_at, key LIMIT @most;
+
+-- name: Latest :many
+SELECT key, size FROM media_files WHERE released_at IS NULL ORDER BY created_at DESC, key DESC LIMIT @most;
+
+-- name: StillNeeded :one
+SELECT EXISTS (SELECT FROM media_files WHERE key = @key AND released_at IS NULL);
+
+-- name: Report :one
+SELECT started_at, finished_at, found, error FROM media_reports WHERE kind = @kind;
+
+-- name: PutReport :exec
+INSERT INTO media_reports (kind, started_at, finished_at, found, error) VALUES (@kind, @started_at, @finished_at, @found, @error)
+ON CONFLICT (kind) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, found = excluded.found, error = excluded.error;

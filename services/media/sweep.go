@@ -25,17 +25,26 @@ const (
 
 // Swept counts what a sweep removed.
 type Swept struct {
-	Released   int // files that nobody needed any more
-	Orphans    int // files that never got a row
-	Unfinished int // of uploads that were cut off
+	Released   int `json:"released"`   // files that nobody needed any more
+	Orphans    int `json:"orphans"`    // files that never got a row
+	Unfinished int `json:"unfinished"` // of uploads that were cut off
 }
 
 // errKept says that a database was put aside.
 var errKept = errors.New("a restore put a database aside that may know them")
 
-// Sweep removes files that nobody needs. Interrupted, it is gone on with by
-// the next.
-func (s *Service) Sweep(ctx context.Context) (out Swept, err error) {
+// Sweep removes files that nobody needs, and notes what it removed. Interrupted,
+// it is gone on with by the next.
+func (s *Service) Sweep(ctx context.Context) (Swept, error) {
+	began := s.now()
+	out, err := s.sweep(ctx)
+	if noted := s.note(ctx, reportSweep, began, out, err); noted != nil && err == nil {
+		err = noted
+	}
+	return out, err
+}
+
+func (s *Service) sweep(ctx context.Context) (out Swept, err error) {
 	now := s.Clock()
 	if out.Released, err = s.sweepReleased(ctx, now.Add(-releasedFor)); err != nil {
 		return out, fmt.Errorf("sweep released files: %w", err)

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"selflink/appliance/database"
 	"selflink/services/payments/paymentsdb"
 )
@@ -84,7 +86,8 @@ type Deps struct {
 	People  People
 	Log     *slog.Logger     // nil: silent
 	Clock   func() time.Time // nil: time.Now
-	Enabled bool             // the master switch
+	Metrics prometheus.Registerer
+	Enabled bool // the master switch
 	Stripe  Stripe
 }
 
@@ -93,6 +96,8 @@ type Service struct {
 	Deps
 	q      *paymentsdb.Queries
 	stripe *stripeAPI // nil: without a key
+	hooks  *hooks
+	counts counts
 }
 
 // New makes the service.
@@ -122,7 +127,11 @@ func New(d Deps) (*Service, error) {
 	for i, code := range d.Stripe.Currencies {
 		d.Stripe.Currencies[i] = strings.ToUpper(code)
 	}
-	s := &Service{Deps: d, q: paymentsdb.New(d.DB)}
+	hooks, err := newHooks(d.Clock, d.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{Deps: d, q: paymentsdb.New(d.DB), hooks: hooks}
 	if d.Stripe.APIKey != "" {
 		s.stripe = newStripeAPI(d.Stripe.APIKey, d.Stripe.BaseURL)
 	}

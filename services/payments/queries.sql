@@ -87,7 +87,7 @@ WHERE provider = sqlc.arg(provider) AND provider_event_id = sqlc.arg(provider_ev
 UPDATE payment_events SET status = 'failed', updated_at = sqlc.arg(now) WHERE id = sqlc.arg(id) AND status = 'received';
 
 -- name: MintEvent :exec
-UPDATE payment_events SET status = 'minted', minted_coin_event_id = sqlc.arg(coin_event)::bigint, verified_at = COALESCE(verified_at, sqlc.arg(now)::timestamptz), updated_at = sqlc.arg(now)::timestamptz
+UPDATE payment_events SET status = 'minted', refused = NULL, minted_coin_event_id = sqlc.arg(coin_event)::bigint, verified_at = COALESCE(verified_at, sqlc.arg(now)::timestamptz), updated_at = sqlc.arg(now)::timestamptz
 WHERE id = sqlc.arg(id);
 
 -- name: InsertNotice :execrows
@@ -125,3 +125,60 @@ UPDATE payment_subscriptions s SET plan_id = sqlc.arg(plan_id)
 WHERE s.id = sqlc.arg(id) AND s.plan_id <> sqlc.arg(plan_id)
   AND EXISTS (SELECT 1 FROM payment_plans WHERE payment_plans.id = sqlc.arg(plan_id))
   AND NOT EXISTS (SELECT 1 FROM payment_subscriptions o WHERE o.user_id = s.user_id AND o.plan_id = sqlc.arg(plan_id));
+
+-- name: RefuseEvent :exec
+UPDATE payment_events SET refused = sqlc.arg(why)::text, updated_at = sqlc.arg(now) WHERE id = sqlc.arg(id) AND status = 'received';
+
+-- name: UncreditedEvents :one
+-- Payments that the ledger refused, and that nothing has credited since.
+SELECT count(*) AS events, coalesce(min(created_at), now())::timestamptz AS oldest, coalesce(max(refused), '')::text AS why
+FROM (SELECT e.created_at, e.refused FROM payment_events e LEFT JOIN payment_checkouts c ON c.id = e.checkout_id
+      WHERE e.refused IS NOT NULL AND e.status = 'received' AND c.status IS DISTINCT FROM 'paid'
+      ORDER BY e.created_at LIMIT 1000) r;
+
+-- name: DayCheckouts :many
+SELECT status, currency, count(*) AS checkouts, sum(amount_cents)::bigint AS cents
+FROM payment_checkouts WHERE created_at >= sqlc.arg(since)::timestamptz GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 200;
+
+-- name: DayEvents :many
+-- What became of the events of a day.
+SELECT event_type, outcome::text AS outcome, sum(n)::bigint AS events FROM (
+    SELECT event_type, CASE WHEN status = 'received' AND refused IS NOT NULL THEN 'refused' ELSE status END AS outcome, count(*) AS n
+    FROM payment_events WHERE created_at >= sqlc.arg(since)::timestamptz GROUP BY 1, 2
+    UNION ALL
+    SELECT event_type, 'noted', count(*) FROM payment_notices WHERE created_at >= sqlc.arg(since)::timestamptz GROUP BY 1
+) d GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 200;
+
+-- name: CountSubscriptions :many
+SELECT status, count(*) AS subscriptions FROM payment_subscriptions GROUP BY 1 ORDER BY 1;
+
+-- name: NewestCheckouts :many
+SELECT id, provider, reference, user_id, amount_cents, currency, status, created_at, updated_at
+FROM payment_checkouts WHERE id < sqlc.arg(after) ORDER BY id DESC LIMIT sqlc.arg(most);
+
+-- name: NewestCheckoutsOf :many
+SELECT id, provider, reference, user_id, amount_cents, currency, status, created_at, updated_at
+FROM payment_checkouts WHERE status = sqlc.arg(status) AND id < sqlc.arg(after) ORDER BY id DESC LIMIT sqlc.arg(most);
+
+-- name: NewestEvents :many
+-- Both kinds of events in one order; each half is read by its index.
+SELECT provider, provider_event_id, event_type, outcome::text AS outcome, refused::text AS refused, user_id::bigint AS user_id, reference::text AS reference, cents::bigint AS cents, currency::text AS currency, created_at FROM (
+    (SELECT e.provider, e.provider_event_id, e.event_type, CASE WHEN e.status = 'received' AND e.refused IS NOT NULL THEN 'refused' ELSE e.status END AS outcome,
+            coalesce(e.refused, '') AS refused, e.user_id, coalesce(c.reference, '') AS reference, e.amount_cents::bigint AS cents, e.currency, e.created_at
+     FROM payment_events e LEFT JOIN payment_checkouts c ON c.id = e.checkout_id
+     WHERE (e.created_at, e.provider_event_id) < (sqlc.arg(at)::timestamptz, sqlc.arg(after)::text)
+     ORDER BY e.created_at DESC, e.provider_event_id DESC LIMIT sqlc.arg(most))
+    UNION ALL
+    (SELECT n.provider, n.provider_event_id, n.event_type, 'noted', '', coalesce(s.user_id, c.user_id, 0), coalesce(c.reference, ''),
+            coalesce(n.amount_cents, 0), coalesce(n.currency, ''), n.created_at
+     FROM payment_notices n LEFT JOIN payment_subscriptions s ON s.id = n.subscription_id LEFT JOIN payment_checkouts c ON c.id = n.checkout_id
+     WHERE (n.created_at, n.provider_event_id) < (sqlc.arg(at)::timestamptz, sqlc.arg(after)::text)
+     ORDER BY n.created_at DESC, n.provider_event_id DESC LIMIT sqlc.arg(most))
+) b ORDER BY created_at DESC, provider_event_id DESC LIMIT sqlc.arg(most);
+
+-- name: LastEvent :one
+-- When the newest event came that was stored; no row: none ever did.
+SELECT max(created_at)::timestamptz AS at FROM (
+    (SELECT created_at FROM payment_events ORDER BY created_at DESC LIMIT 1) UNION ALL
+    (SELECT created_at FROM payment_notices ORDER BY created_at DESC LIMIT 1)
+) l HAVING count(*) > 0;

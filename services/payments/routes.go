@@ -35,6 +35,9 @@ func operation(method, path, id, summary string) httpapi.Operation {
 	return httpapi.Operation{Method: method, Path: "payments/" + path, ID: "payments_" + id, Tag: "payments", Summary: summary}
 }
 
+// webhookPath is where Stripe sends its webhooks.
+const webhookPath = "/api/v1/payments/stripe/webhook/"
+
 // Register adds all routes of payments to api.
 func (s *Service) Register(api *httpapi.API) {
 	s.registerPlans(api)

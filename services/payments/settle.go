@@ -1,11 +1,14 @@
 package payments
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
+	"unicode/utf8"
 
 	"selflink/appliance/database"
 	"selflink/appliance/httpapi"
@@ -44,7 +47,7 @@ func refuse(text string) error { return httpapi.Detail(http.StatusBadRequest, te
 //     "failed"; a later one is stored and credits nobody;
 //   - nothing makes a paid checkout unpaid.
 func (s *Service) settle(ctx context.Context, st statement) error {
-	err := s.settleIn(ctx, st, true)
+	err := s.settleIn(ctx, st, "")
 	var refused interface{ Reason() string }
 	if !errors.As(err, &refused) {
 		return err
@@ -54,13 +57,29 @@ func (s *Service) settle(ctx context.Context, st statement) error {
 	// ledger takes it then.
 	s.Log.LogAttrs(ctx, slog.LevelError, "a payment cannot be credited",
 		slog.String("event", st.event), slog.String("reference", st.reference), slog.String("error", err.Error()))
-	if err := s.settleIn(ctx, st, false); err != nil {
+	if err := s.settleIn(ctx, st, cut(refused.Reason(), maxRefused)); err != nil {
 		return err
 	}
 	return refuse(refused.Reason())
 }
 
-func (s *Service) settleIn(ctx context.Context, st statement, mint bool) error {
+// maxRefused is how much of the ledger's reason is kept, in bytes.
+const maxRefused = 255
+
+// cut keeps at most so many bytes of a text, as whole characters; it is never
+// empty.
+func cut(text string, most int) string {
+	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "")
+	for len(text) > most {
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return cmp.Or(text, "refused")
+}
+
+// settleIn is one try to settle; with a reason why the ledger refuses, that is
+// noted instead of asking it.
+func (s *Service) settleIn(ctx context.Context, st statement, refused string) error {
 	return s.DB.Tx(ctx, func(tx database.Tx) error {
 		q := paymentsdb.New(tx)
 		c, err := q.LockCheckout(ctx, paymentsdb.LockCheckoutParams{Provider: providerStripe, Reference: st.reference})
@@ -83,13 +102,18 @@ func (s *Service) settleIn(ctx context.Context, st statement, mint bool) error {
 			}
 		}
 		switch {
-		case ev.Status == "minted", st.outcome == pending, st.outcome == paid && !mint:
+		case ev.Status == "minted", st.outcome == pending:
 			return nil
 		case st.outcome == failed:
 			return s.fail(ctx, q, c.ID, ev.ID)
 		case c.Status == "paid":
 			s.Log.LogAttrs(ctx, slog.LevelWarn, "a checkout was paid twice; the second payment credits nobody",
 				slog.Int64("checkout", c.ID), slog.String("event", st.event), slog.Int64("user_id", c.UserID))
+			return nil
+		case refused != "":
+			if err := q.RefuseEvent(ctx, paymentsdb.RefuseEventParams{ID: ev.ID, Why: refused, Now: s.now()}); err != nil {
+				return fmt.Errorf("note why the payment is not credited: %w", err)
+			}
 			return nil
 		}
 		coins, err := s.Coins.Mint(ctx, tx, providerStripe, st.event, c.UserID, st.cents,

@@ -13,19 +13,35 @@ import (
 // some hundred while a secret is replaced.
 const maxSignature = 4096
 
+// Why a webhook is not believed.
+const (
+	refusedUnsigned  = "unsigned"  // no signature, or none of Stripe's form
+	refusedSecret    = "no_secret" // no secret is configured
+	refusedSignature = "signature" // of another secret or another body
+	refusedOld       = "too_old"
+	refusedBody      = "unreadable" // signed, and yet no event
+)
+
 // signed reports whether the header signs exactly this body with one of the
-// secrets, not more than [Tolerance] before now. Like Stripe's own libraries it
-// says nothing about moments to come: only who has the secret can sign one.
+// secrets, not more than [Tolerance] before now.
 func signed(header string, body []byte, secrets []string, now time.Time) bool {
+	return judge(header, body, secrets, now) == ""
+}
+
+// judge says why a webhook is not believed, or nothing when it is. Like Stripe's
+// own libraries it says nothing about moments to come: only who has the secret
+// can sign one.
+func judge(header string, body []byte, secrets []string, now time.Time) (why string) {
 	at, signatures, ok := parseSignature(header)
-	if !ok || now.Sub(time.Unix(at, 0)) > Tolerance {
-		return false
+	if !ok {
+		return refusedUnsigned
 	}
-	found := false
+	given, found := false, false
 	for _, secret := range secrets {
 		if secret == "" {
 			continue
 		}
+		given = true
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write(strconv.AppendInt(nil, at, 10))
 		mac.Write([]byte{'.'})
@@ -35,7 +51,15 @@ func signed(header string, body []byte, secrets []string, now time.Time) bool {
 			found = hmac.Equal(signature, want) || found
 		}
 	}
-	return found
+	switch {
+	case !given:
+		return refusedSecret
+	case !found:
+		return refusedSignature
+	case now.Sub(time.Unix(at, 0)) > Tolerance:
+		return refusedOld
+	}
+	return ""
 }
 
 // parseSignature reads "t=1495999758,v1=ABC,v1=DEF,v0=GHI". Signatures of other

@@ -23,45 +23,50 @@ func empty(status int) error { return &httpapi.Error{Status: status} }
 // stripeWebhook does what a message of Stripe says. Nothing is looked at before
 // the signature holds. Stripe repeats a message for days until it gets a 2xx.
 func (s *Service) stripeWebhook(ctx context.Context, signature string, body []byte) (Received, error) {
-	if !signed(signature, body, s.Stripe.WebhookSecrets, s.Clock()) {
-		s.Log.LogAttrs(ctx, slog.LevelWarn, "a webhook is not signed by Stripe, or long ago",
+	if why := judge(signature, body, s.Stripe.WebhookSecrets, s.Clock()); why != "" {
+		s.hooks.refuse(why)
+		s.Log.LogAttrs(ctx, slog.LevelWarn, "a webhook is not signed by Stripe, or long ago", slog.String("reason", why),
 			slog.String("client_ip", httpapi.RequestInfo(ctx).ClientIP), slog.Bool("configured", len(s.Stripe.WebhookSecrets) > 0))
 		return Received{}, empty(http.StatusBadRequest)
 	}
 	m, err := decodeMessage(body)
 	if err != nil {
+		s.hooks.refuse(refusedBody)
 		return Received{}, empty(http.StatusBadRequest)
 	}
 	sum := sha256.Sum256(body)
-	return Received{true}, s.act(ctx, m, hex.EncodeToString(sum[:]))
+	known, err := s.act(ctx, m, hex.EncodeToString(sum[:]))
+	s.hooks.believe(m.Type, known, err)
+	return Received{true}, err
 }
 
-// act does what a verified message says.
-func (s *Service) act(ctx context.Context, m message, hash string) error {
+// act does what a verified message says. known tells whether its type means
+// anything here.
+func (s *Service) act(ctx context.Context, m message, hash string) (known bool, err error) {
 	switch m.Type {
 	case "checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed", "checkout.session.expired":
 		var object session
 		if json.Unmarshal(m.Data.Object, &object) != nil {
-			return empty(http.StatusBadRequest)
+			return true, empty(http.StatusBadRequest)
 		}
 		if object.Mode == "subscription" {
-			return s.subscribed(ctx, m, object, hash)
+			return true, s.subscribed(ctx, m, object, hash)
 		}
-		return s.coinsPaid(ctx, m, object, hash)
+		return true, s.coinsPaid(ctx, m, object, hash)
 	case "customer.subscription.created", "customer.subscription.updated", "customer.subscription.deleted":
 		var object subscription
 		if json.Unmarshal(m.Data.Object, &object) != nil || object.ID == "" || len(object.ID) > maxExternalID || !storable(object.ID) {
-			return empty(http.StatusBadRequest)
+			return true, empty(http.StatusBadRequest)
 		}
-		return s.tell(ctx, news{message: m, subscription: object, ours: object.Metadata.id("subscription_id"), bodyHash: hash})
+		return true, s.tell(ctx, news{message: m, subscription: object, ours: object.Metadata.id("subscription_id"), bodyHash: hash})
 	case "charge.refunded", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		var object reversal
 		if json.Unmarshal(m.Data.Object, &object) != nil {
-			return empty(http.StatusBadRequest)
+			return true, empty(http.StatusBadRequest)
 		}
-		return s.reversed(ctx, m, object, hash)
+		return true, s.reversed(ctx, m, object, hash)
 	}
-	return nil
+	return false, nil
 }
 
 // coinsPaid settles a checkout of coins.

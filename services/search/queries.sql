@@ -33,3 +33,15 @@ UPDATE search_rebuilds SET position = @position, done = @done, updated_at = now(
 
 -- name: EndRebuild :exec
 DELETE FROM search_rebuilds WHERE name = @name;
+
+-- name: CountAccounts :one
+-- All that could be found, and all that can.
+SELECT (SELECT count(*) FROM users WHERE is_active) AS accounts, (SELECT count(*) FROM search_users) AS indexed;
+
+-- name: NoteRebuilt :exec
+INSERT INTO search_rebuilt (engine, index_name, accounts, seconds, finished_at) VALUES (@engine, @index_name, @accounts, @seconds, @finished_at)
+ON CONFLICT (engine) DO UPDATE SET
+    index_name = excluded.index_name, accounts = excluded.accounts, seconds = excluded.seconds, finished_at = excluded.finished_at;
+
+-- name: LastRebuilt :many
+SELECT engine, index_name, accounts, seconds, finished_at FROM search_rebuilt ORDER BY engine;

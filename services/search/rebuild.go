@@ -100,6 +100,12 @@ func (s *Service[U]) Rebuild(ctx context.Context, name string, progress func(Pro
 	if err != nil {
 		return out, fmt.Errorf("build the index of %s: %w", name, err)
 	}
+	s.counts.forget()
+	if err := s.q.NoteRebuilt(ctx, searchdb.NoteRebuiltParams{
+		Engine: name, IndexName: out.Index, Accounts: out.Done, Seconds: out.Seconds, FinishedAt: s.clock().UTC(),
+	}); err != nil {
+		return out, fmt.Errorf("note that the index of %s was built: %w", name, err)
+	}
 	return out, nil
 }
 
@@ -272,30 +278,43 @@ func (s *Service[U]) Status(ctx context.Context) (Status, error) {
 	if out.Postgres.Accounts, err = s.q.CountOpen(ctx); err != nil {
 		return out, fmt.Errorf("count accounts: %w", err)
 	}
-	err = s.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'), EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'unaccent')`).
-		Scan(&out.Postgres.Trigrams, &out.Postgres.Unaccent)
-	if err != nil {
-		return out, fmt.Errorf("look for extensions: %w", err)
+	if out.Postgres.Trigrams, out.Postgres.Unaccent, err = s.extensions(ctx); err != nil {
+		return out, err
 	}
 	if s.server == nil {
 		return out, nil
 	}
 	out.Engine = EngineOpenSearch
+	out.OpenSearch, err = s.serverStatus(ctx)
+	return out, err
+}
+
+// extensions tells which of Postgres are there.
+func (s *Service[U]) extensions(ctx context.Context) (trigrams, unaccent bool, err error) {
+	err = s.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'), EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'unaccent')`).
+		Scan(&trigrams, &unaccent)
+	if err != nil {
+		return false, false, fmt.Errorf("look for extensions: %w", err)
+	}
+	return trigrams, unaccent, nil
+}
+
+// serverStatus asks the search server.
+func (s *Service[U]) serverStatus(ctx context.Context) (*OpenSearchStatus, error) {
 	h, err := s.server.Health(ctx)
 	o := &OpenSearchStatus{Address: s.server.Address(), Index: h.Live, Health: h.Status, Documents: h.Documents, Stray: append([]string{}, h.Stray...)}
-	out.OpenSearch = o
 	if err != nil {
 		if ctx.Err() != nil {
-			return out, context.Cause(ctx)
+			return o, context.Cause(ctx)
 		}
 		o.Error = err.Error()
 	}
 	if h.Next == "" {
-		return out, nil
+		return o, nil
 	}
 	noted, err := s.q.Rebuild(ctx, usersIndex)
 	if err != nil && !database.IsNoRows(err) {
-		return out, fmt.Errorf("read how far it is: %w", err)
+		return o, fmt.Errorf("read how far it is: %w", err)
 	}
 	if noted.IndexName == h.Next {
 		o.Building = &Building{
@@ -303,5 +322,5 @@ func (s *Service[U]) Status(ctx context.Context) (Status, error) {
 			StartedAt: noted.StartedAt.UTC(), UpdatedAt: noted.UpdatedAt.UTC(),
 		}
 	}
-	return out, nil
+	return o, nil
 }

@@ -79,6 +79,8 @@ type Deps[U any] struct {
 	Metrics prometheus.Registerer
 	Health  *health.Registry
 	Clock   func() time.Time // time.Now
+	// Backlog tells of the unfinished jobs of a kind; nil: that is not known.
+	Backlog func(ctx context.Context, kind string) (jobs.Backlog, error)
 }
 
 // Service finds people. It is safe for concurrent use.
@@ -91,6 +93,8 @@ type Service[U any] struct {
 	id       func(U) int64
 	server   *engine.OpenSearch // nil: none
 	fallback *engine.Fallback
+	backlog  func(ctx context.Context, kind string) (jobs.Backlog, error)
+	counts   counts
 	log      *slog.Logger
 	clock    func() time.Time
 }
@@ -111,7 +115,7 @@ func New[U any](d Deps[U]) (*Service[U], error) {
 	}
 	s := &Service[U]{
 		db: d.DB, direct: d.Direct, q: searchdb.New(d.DB), jobs: d.Jobs, people: d.People, id: d.ID,
-		log: d.Log.With("component", "search"), clock: d.Clock,
+		backlog: d.Backlog, log: d.Log.With("component", "search"), clock: d.Clock,
 	}
 	var err error
 	if d.Server != nil {
@@ -166,17 +170,23 @@ func (s *Service[U]) Stop(context.Context) error {
 // Users finds people whom viewer may find, at most limit. Text without content
 // finds nobody.
 func (s *Service[U]) Users(ctx context.Context, viewer auth.Principal, text string, limit int) ([]U, error) {
+	out, _, err := s.users(ctx, viewer, text, limit)
+	return out, err
+}
+
+// users is Users, and names the engine that answered; none for no text.
+func (s *Service[U]) users(ctx context.Context, viewer auth.Principal, text string, limit int) (out []U, by string, err error) {
 	text = engine.Clean(text)
 	if handle := strings.TrimPrefix(text, "@"); handle != "" { // as people write handles
 		text = handle
 	}
 	limit = min(limit, MaxLimit)
-	out := make([]U, 0, max(limit, 0))
+	out = make([]U, 0, max(limit, 0))
 	if text == "" || limit <= 0 {
-		return out, nil
+		return out, "", nil
 	}
 	seen := map[int64]bool{}
-	err := s.fallback.Find(ctx, engine.Query{Text: text, Viewer: viewer.UserID, Limit: limit}, func(ctx context.Context, ids []int64) (bool, error) {
+	by, err = s.fallback.FindBy(ctx, engine.Query{Text: text, Viewer: viewer.UserID, Limit: limit}, func(ctx context.Context, ids []int64) (bool, error) {
 		found, err := s.people.Found(ctx, viewer, ids)
 		if err != nil {
 			return false, err
@@ -189,9 +199,9 @@ func (s *Service[U]) Users(ctx context.Context, viewer auth.Principal, text stri
 		return len(out) >= limit, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("search people: %w", err)
+		return nil, by, fmt.Errorf("search people: %w", err)
 	}
-	return out, nil
+	return out, by, nil
 }
 
 // limitOf reads a limit as the contract does: what is no number, or a negative

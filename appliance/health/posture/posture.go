@@ -79,6 +79,7 @@ func Checks(cfg *config.Config) []health.Check {
 		Remedy: "When it suits, stop the appliance, move the file away and start again: a new one is made. Everybody has to sign in again.",
 		Run:    func(context.Context) error { return checkAge(cfg.DataDir, time.Now()) },
 	}}
+	checks = append(checks, payments(cfg)...)
 	for i := range checks {
 		checks[i].Private = true
 	}

@@ -43,6 +43,30 @@ func (q *Queries) AskedToEnd(ctx context.Context, arg AskedToEndParams) ([]uuid.
 	return items, nil
 }
 
+const backlog = `-- name: Backlog :one
+SELECT count(*) AS unfinished, count(*) FILTER (WHERE state = 'retrying') AS retrying, coalesce(min(created_at), now())::timestamptz AS oldest
+FROM (SELECT state, created_at FROM jobs WHERE kind = $1 AND unique_key IS NOT NULL AND finished_at IS NULL LIMIT $2) b
+`
+
+type BacklogParams struct {
+	Kind string
+	Most int32
+}
+
+type BacklogRow struct {
+	Unfinished int64
+	Retrying   int64
+	Oldest     time.Time
+}
+
+// By the index of unfinished keys.
+func (q *Queries) Backlog(ctx context.Context, arg BacklogParams) (BacklogRow, error) {
+	row := q.db.QueryRow(ctx, backlog, arg.Kind, arg.Most)
+	var i BacklogRow
+	err := row.Scan(&i.Unfinished, &i.Retrying, &i.Oldest)
+	return i, err
+}
+
 const beat = `-- name: Beat :exec
 INSERT INTO job_instances (id, host, pid, place, born) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET seen_at = now()

@@ -80,6 +80,54 @@ func (q *Queries) Check(ctx context.Context) (CheckRow, error) {
 	return i, err
 }
 
+const countAccounts = `-- name: CountAccounts :one
+SELECT count(*) FILTER (WHERE NOT is_system) AS accounts, count(*) FILTER (WHERE status = 'suspended') AS suspended,
+       coalesce(sum(balance_cents), 0)::bigint AS held
+FROM coin_accounts
+`
+
+type CountAccountsRow struct {
+	Accounts  int64
+	Suspended int64
+	Held      int64
+}
+
+func (q *Queries) CountAccounts(ctx context.Context) (CountAccountsRow, error) {
+	row := q.db.QueryRow(ctx, countAccounts)
+	var i CountAccountsRow
+	err := row.Scan(&i.Accounts, &i.Suspended, &i.Held)
+	return i, err
+}
+
+const countEvents = `-- name: CountEvents :many
+SELECT event_type, count(*) AS events FROM coin_events GROUP BY event_type ORDER BY event_type
+`
+
+type CountEventsRow struct {
+	EventType string
+	Events    int64
+}
+
+func (q *Queries) CountEvents(ctx context.Context) ([]CountEventsRow, error) {
+	rows, err := q.db.Query(ctx, countEvents)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountEventsRow
+	for rows.Next() {
+		var i CountEventsRow
+		if err := rows.Scan(&i.EventType, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const entitlements = `-- name: Entitlements :many
 SELECT key, active_until FROM coin_entitlements WHERE user_id = $1 AND key = ANY($2::text[])
 `
@@ -263,6 +311,23 @@ func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) (time.
 	return occurred_at, err
 }
 
+const lastCheck = `-- name: LastCheck :one
+SELECT started_at, finished_at, report FROM coin_checks
+`
+
+type LastCheckRow struct {
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Report     json.RawMessage
+}
+
+func (q *Queries) LastCheck(ctx context.Context) (LastCheckRow, error) {
+	row := q.db.QueryRow(ctx, lastCheck)
+	var i LastCheckRow
+	err := row.Scan(&i.StartedAt, &i.FinishedAt, &i.Report)
+	return i, err
+}
+
 const lockAccounts = `-- name: LockAccounts :many
 SELECT account_key, status, balance_cents FROM coin_accounts
 WHERE account_key = ANY($1::text[])
@@ -322,6 +387,22 @@ func (q *Queries) Minted(ctx context.Context, idempotencyKey string) (MintedRow,
 	return i, err
 }
 
+const noteCheck = `-- name: NoteCheck :exec
+INSERT INTO coin_checks (started_at, finished_at, report) VALUES ($1, $2, $3)
+ON CONFLICT (one) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, report = excluded.report
+`
+
+type NoteCheckParams struct {
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Report     json.RawMessage
+}
+
+func (q *Queries) NoteCheck(ctx context.Context, arg NoteCheckParams) error {
+	_, err := q.db.Exec(ctx, noteCheck, arg.StartedAt, arg.FinishedAt, arg.Report)
+	return err
+}
+
 const openAccount = `-- name: OpenAccount :exec
 INSERT INTO coin_accounts (account_key, user_id) VALUES ('user:' || $1::bigint, $1::bigint)
 ON CONFLICT DO NOTHING
@@ -330,4 +411,16 @@ ON CONFLICT DO NOTHING
 func (q *Queries) OpenAccount(ctx context.Context, userID int64) error {
 	_, err := q.db.Exec(ctx, openAccount, userID)
 	return err
+}
+
+const totalMinted = `-- name: TotalMinted :one
+SELECT coalesce(sum(amount_cents), 0)::bigint AS minted FROM coin_entries WHERE account_key = 'system:mint' AND direction = 'DEBIT'
+`
+
+// By the index of an account's entries.
+func (q *Queries) TotalMinted(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, totalMinted)
+	var minted int64
+	err := row.Scan(&minted)
+	return minted, err
 }

@@ -196,6 +196,76 @@ func (q *Queries) AssetsDesc(ctx context.Context, arg AssetsDescParams) ([]Asset
 	return items, nil
 }
 
+const countAssets = `-- name: CountAssets :many
+SELECT status, (file_key IS NULL)::boolean AS elsewhere, count(*) AS assets FROM media_assets GROUP BY 1, 2 ORDER BY 1, 2
+`
+
+type CountAssetsRow struct {
+	Status    string
+	Elsewhere bool
+	Assets    int64
+}
+
+func (q *Queries) CountAssets(ctx context.Context) ([]CountAssetsRow, error) {
+	rows, err := q.db.Query(ctx, countAssets)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountAssetsRow
+	for rows.Next() {
+		var i CountAssetsRow
+		if err := rows.Scan(&i.Status, &i.Elsewhere, &i.Assets); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const countFiles = `-- name: CountFiles :many
+SELECT split_part(key, '/', 1)::text AS folder, mime, count(*) AS files, sum(size)::bigint AS bytes, count(released_at) AS released
+FROM media_files GROUP BY 1, 2 ORDER BY bytes DESC, 1, 2 LIMIT 100
+`
+
+type CountFilesRow struct {
+	Folder   string
+	Mime     string
+	Files    int64
+	Bytes    int64
+	Released int64
+}
+
+// CountFiles looks through all files.
+func (q *Queries) CountFiles(ctx context.Context) ([]CountFilesRow, error) {
+	rows, err := q.db.Query(ctx, countFiles)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountFilesRow
+	for rows.Next() {
+		var i CountFilesRow
+		if err := rows.Scan(
+			&i.Folder,
+			&i.Mime,
+			&i.Files,
+			&i.Bytes,
+			&i.Released,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const deleteAsset = `-- name: DeleteAsset :execrows
 DELETE FROM media_assets WHERE id = $1 AND owner_id = $2
 `
@@ -211,6 +281,17 @@ func (q *Queries) DeleteAsset(ctx context.Context, arg DeleteAssetParams) (int64
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const firstFile = `-- name: FirstFile :one
+SELECT created_at FROM media_files ORDER BY created_at LIMIT 1
+`
+
+func (q *Queries) FirstFile(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, firstFile)
+	var created_at time.Time
+	err := row.Scan(&created_at)
+	return created_at, err
 }
 
 const forgetFile = `-- name: ForgetFile :exec
@@ -365,6 +446,125 @@ func (q *Queries) LapseGrants(ctx context.Context) error {
 	return err
 }
 
+const latest = `-- name: Latest :many
+SELECT key, size FROM media_files WHERE released_at IS NULL ORDER BY created_at DESC, key DESC LIMIT $1
+`
+
+type LatestRow struct {
+	Key  string
+	Size int64
+}
+
+func (q *Queries) Latest(ctx context.Context, most int32) ([]LatestRow, error) {
+	rows, err := q.db.Query(ctx, latest, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LatestRow
+	for rows.Next() {
+		var i LatestRow
+		if err := rows.Scan(&i.Key, &i.Size); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const newestFiles = `-- name: NewestFiles :many
+SELECT f.key, f.owner_id, f.mime, f.size, f.width, f.height, f.created_at, f.released_at
+FROM media_files f
+WHERE (f.created_at, f.key) < ($1::timestamptz, $2::text)
+  AND NOT EXISTS (SELECT FROM media_files o WHERE o.thumbnail = f.key)
+ORDER BY f.created_at DESC, f.key DESC LIMIT $3
+`
+
+type NewestFilesParams struct {
+	At       time.Time
+	AfterKey string
+	Most     int32
+}
+
+type NewestFilesRow struct {
+	Key        string
+	OwnerID    *int64
+	Mime       string
+	Size       int64
+	Width      *int32
+	Height     *int32
+	CreatedAt  time.Time
+	ReleasedAt *time.Time
+}
+
+// NewestFiles gives a page, without the thumbnails of others.
+func (q *Queries) NewestFiles(ctx context.Context, arg NewestFilesParams) ([]NewestFilesRow, error) {
+	rows, err := q.db.Query(ctx, newestFiles, arg.At, arg.AfterKey, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NewestFilesRow
+	for rows.Next() {
+		var i NewestFilesRow
+		if err := rows.Scan(
+			&i.Key,
+			&i.OwnerID,
+			&i.Mime,
+			&i.Size,
+			&i.Width,
+			&i.Height,
+			&i.CreatedAt,
+			&i.ReleasedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const openGrants = `-- name: OpenGrants :one
+SELECT count(*) FROM (SELECT 1 FROM media_grants WHERE expires_at > now() LIMIT 1000) g
+`
+
+func (q *Queries) OpenGrants(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, openGrants)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const putReport = `-- name: PutReport :exec
+INSERT INTO media_reports (kind, started_at, finished_at, found, error) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (kind) DO UPDATE SET started_at = excluded.started_at, finished_at = excluded.finished_at, found = excluded.found, error = excluded.error
+`
+
+type PutReportParams struct {
+	Kind       string
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Found      json.RawMessage
+	Error      string
+}
+
+func (q *Queries) PutReport(ctx context.Context, arg PutReportParams) error {
+	_, err := q.db.Exec(ctx, putReport,
+		arg.Kind,
+		arg.StartedAt,
+		arg.FinishedAt,
+		arg.Found,
+		arg.Error,
+	)
+	return err
+}
+
 const releaseFile = `-- name: ReleaseFile :exec
 UPDATE media_files SET released_at = now()
 WHERE released_at IS NULL
@@ -408,6 +608,76 @@ func (q *Queries) Released(ctx context.Context, arg ReleasedParams) ([]string, e
 		return nil, err
 	}
 	return items, nil
+}
+
+const report = `-- name: Report :one
+SELECT started_at, finished_at, found, error FROM media_reports WHERE kind = $1
+`
+
+type ReportRow struct {
+	StartedAt  time.Time
+	FinishedAt time.Time
+	Found      json.RawMessage
+	Error      string
+}
+
+func (q *Queries) Report(ctx context.Context, kind string) (ReportRow, error) {
+	row := q.db.QueryRow(ctx, report, kind)
+	var i ReportRow
+	err := row.Scan(
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.Found,
+		&i.Error,
+	)
+	return i, err
+}
+
+const sample = `-- name: Sample :many
+SELECT key, size FROM media_files WHERE created_at >= $1::timestamptz AND released_at IS NULL
+ORDER BY created_at, key LIMIT $2
+`
+
+type SampleParams struct {
+	Since time.Time
+	Most  int32
+}
+
+type SampleRow struct {
+	Key  string
+	Size int64
+}
+
+// Sample gives files from a moment on; those that nobody needs are left out.
+func (q *Queries) Sample(ctx context.Context, arg SampleParams) ([]SampleRow, error) {
+	rows, err := q.db.Query(ctx, sample, arg.Since, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SampleRow
+	for rows.Next() {
+		var i SampleRow
+		if err := rows.Scan(&i.Key, &i.Size); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const stillNeeded = `-- name: StillNeeded :one
+SELECT EXISTS (SELECT FROM media_files WHERE key = $1 AND released_at IS NULL)
+`
+
+func (q *Queries) StillNeeded(ctx context.Context, key string) (bool, error) {
+	row := q.db.QueryRow(ctx, stillNeeded, key)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const takeGrant = `-- name: TakeGrant :execrows

@@ -119,6 +119,108 @@ func (q *Queries) CheckoutOfIntent(ctx context.Context, arg CheckoutOfIntentPara
 	return id, err
 }
 
+const countSubscriptions = `-- name: CountSubscriptions :many
+SELECT status, count(*) AS subscriptions FROM payment_subscriptions GROUP BY 1 ORDER BY 1
+`
+
+type CountSubscriptionsRow struct {
+	Status        string
+	Subscriptions int64
+}
+
+func (q *Queries) CountSubscriptions(ctx context.Context) ([]CountSubscriptionsRow, error) {
+	rows, err := q.db.Query(ctx, countSubscriptions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountSubscriptionsRow
+	for rows.Next() {
+		var i CountSubscriptionsRow
+		if err := rows.Scan(&i.Status, &i.Subscriptions); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const dayCheckouts = `-- name: DayCheckouts :many
+SELECT status, currency, count(*) AS checkouts, sum(amount_cents)::bigint AS cents
+FROM payment_checkouts WHERE created_at >= $1::timestamptz GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 200
+`
+
+type DayCheckoutsRow struct {
+	Status    string
+	Currency  string
+	Checkouts int64
+	Cents     int64
+}
+
+func (q *Queries) DayCheckouts(ctx context.Context, since time.Time) ([]DayCheckoutsRow, error) {
+	rows, err := q.db.Query(ctx, dayCheckouts, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DayCheckoutsRow
+	for rows.Next() {
+		var i DayCheckoutsRow
+		if err := rows.Scan(
+			&i.Status,
+			&i.Currency,
+			&i.Checkouts,
+			&i.Cents,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const dayEvents = `-- name: DayEvents :many
+SELECT event_type, outcome::text AS outcome, sum(n)::bigint AS events FROM (
+    SELECT event_type, CASE WHEN status = 'received' AND refused IS NOT NULL THEN 'refused' ELSE status END AS outcome, count(*) AS n
+    FROM payment_events WHERE created_at >= $1::timestamptz GROUP BY 1, 2
+    UNION ALL
+    SELECT event_type, 'noted', count(*) FROM payment_notices WHERE created_at >= $1::timestamptz GROUP BY 1
+) d GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 200
+`
+
+type DayEventsRow struct {
+	EventType string
+	Outcome   string
+	Events    int64
+}
+
+// What became of the events of a day.
+func (q *Queries) DayEvents(ctx context.Context, since time.Time) ([]DayEventsRow, error) {
+	rows, err := q.db.Query(ctx, dayEvents, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DayEventsRow
+	for rows.Next() {
+		var i DayEventsRow
+		if err := rows.Scan(&i.EventType, &i.Outcome, &i.Events); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const deleteSubscription = `-- name: DeleteSubscription :execrows
 DELETE FROM payment_subscriptions WHERE id = $1 AND user_id = $2
 `
@@ -313,6 +415,21 @@ func (q *Queries) InsertSubscription(ctx context.Context, arg InsertSubscription
 	return err
 }
 
+const lastEvent = `-- name: LastEvent :one
+SELECT max(created_at)::timestamptz AS at FROM (
+    (SELECT created_at FROM payment_events ORDER BY created_at DESC LIMIT 1) UNION ALL
+    (SELECT created_at FROM payment_notices ORDER BY created_at DESC LIMIT 1)
+) l HAVING count(*) > 0
+`
+
+// When the newest event came that was stored; no row: none ever did.
+func (q *Queries) LastEvent(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, lastEvent)
+	var at time.Time
+	err := row.Scan(&at)
+	return at, err
+}
+
 const lockCheckout = `-- name: LockCheckout :one
 SELECT id, user_id, amount_cents, currency, status FROM payment_checkouts
 WHERE provider = $1 AND reference = $2 FOR UPDATE
@@ -447,7 +564,7 @@ func (q *Queries) LockWallet(ctx context.Context, userID int64) error {
 }
 
 const mintEvent = `-- name: MintEvent :exec
-UPDATE payment_events SET status = 'minted', minted_coin_event_id = $1::bigint, verified_at = COALESCE(verified_at, $2::timestamptz), updated_at = $2::timestamptz
+UPDATE payment_events SET status = 'minted', refused = NULL, minted_coin_event_id = $1::bigint, verified_at = COALESCE(verified_at, $2::timestamptz), updated_at = $2::timestamptz
 WHERE id = $3
 `
 
@@ -478,6 +595,178 @@ type MovePlanParams struct {
 func (q *Queries) MovePlan(ctx context.Context, arg MovePlanParams) error {
 	_, err := q.db.Exec(ctx, movePlan, arg.PlanID, arg.ID)
 	return err
+}
+
+const newestCheckouts = `-- name: NewestCheckouts :many
+SELECT id, provider, reference, user_id, amount_cents, currency, status, created_at, updated_at
+FROM payment_checkouts WHERE id < $1 ORDER BY id DESC LIMIT $2
+`
+
+type NewestCheckoutsParams struct {
+	After int64
+	Most  int32
+}
+
+type NewestCheckoutsRow struct {
+	ID          int64
+	Provider    string
+	Reference   string
+	UserID      int64
+	AmountCents int32
+	Currency    string
+	Status      string
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+func (q *Queries) NewestCheckouts(ctx context.Context, arg NewestCheckoutsParams) ([]NewestCheckoutsRow, error) {
+	rows, err := q.db.Query(ctx, newestCheckouts, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NewestCheckoutsRow
+	for rows.Next() {
+		var i NewestCheckoutsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Provider,
+			&i.Reference,
+			&i.UserID,
+			&i.AmountCents,
+			&i.Currency,
+			&i.Status,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const newestCheckoutsOf = `-- name: NewestCheckoutsOf :many
+SELECT id, provider, reference, user_id, amount_cents, currency, status, created_at, updated_at
+FROM payment_checkouts WHERE status = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+`
+
+type NewestCheckoutsOfParams struct {
+	Status string
+	After  int64
+	Most   int32
+}
+
+type NewestCheckoutsOfRow struct {
+	ID          int64
+	Provider    string
+	Reference   string
+	UserID      int64
+	AmountCents int32
+	Currency    string
+	Status      string
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+func (q *Queries) NewestCheckoutsOf(ctx context.Context, arg NewestCheckoutsOfParams) ([]NewestCheckoutsOfRow, error) {
+	rows, err := q.db.Query(ctx, newestCheckoutsOf, arg.Status, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NewestCheckoutsOfRow
+	for rows.Next() {
+		var i NewestCheckoutsOfRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Provider,
+			&i.Reference,
+			&i.UserID,
+			&i.AmountCents,
+			&i.Currency,
+			&i.Status,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const newestEvents = `-- name: NewestEvents :many
+SELECT provider, provider_event_id, event_type, outcome::text AS outcome, refused::text AS refused, user_id::bigint AS user_id, reference::text AS reference, cents::bigint AS cents, currency::text AS currency, created_at FROM (
+    (SELECT e.provider, e.provider_event_id, e.event_type, CASE WHEN e.status = 'received' AND e.refused IS NOT NULL THEN 'refused' ELSE e.status END AS outcome,
+            coalesce(e.refused, '') AS refused, e.user_id, coalesce(c.reference, '') AS reference, e.amount_cents::bigint AS cents, e.currency, e.created_at
+     FROM payment_events e LEFT JOIN payment_checkouts c ON c.id = e.checkout_id
+     WHERE (e.created_at, e.provider_event_id) < ($1::timestamptz, $2::text)
+     ORDER BY e.created_at DESC, e.provider_event_id DESC LIMIT $3)
+    UNION ALL
+    (SELECT n.provider, n.provider_event_id, n.event_type, 'noted', '', coalesce(s.user_id, c.user_id, 0), coalesce(c.reference, ''),
+            coalesce(n.amount_cents, 0), coalesce(n.currency, ''), n.created_at
+     FROM payment_notices n LEFT JOIN payment_subscriptions s ON s.id = n.subscription_id LEFT JOIN payment_checkouts c ON c.id = n.checkout_id
+     WHERE (n.created_at, n.provider_event_id) < ($1::timestamptz, $2::text)
+     ORDER BY n.created_at DESC, n.provider_event_id DESC LIMIT $3)
+) b ORDER BY created_at DESC, provider_event_id DESC LIMIT $3
+`
+
+type NewestEventsParams struct {
+	At    time.Time
+	After string
+	Most  int32
+}
+
+type NewestEventsRow struct {
+	Provider        string
+	ProviderEventID string
+	EventType       string
+	Outcome         string
+	Refused         string
+	UserID          int64
+	Reference       string
+	Cents           int64
+	Currency        string
+	CreatedAt       time.Time
+}
+
+// Both kinds of events in one order; each half is read by its index.
+func (q *Queries) NewestEvents(ctx context.Context, arg NewestEventsParams) ([]NewestEventsRow, error) {
+	rows, err := q.db.Query(ctx, newestEvents, arg.At, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NewestEventsRow
+	for rows.Next() {
+		var i NewestEventsRow
+		if err := rows.Scan(
+			&i.Provider,
+			&i.ProviderEventID,
+			&i.EventType,
+			&i.Outcome,
+			&i.Refused,
+			&i.UserID,
+			&i.Reference,
+			&i.Cents,
+			&i.Currency,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const noteIntent = `-- name: NoteIntent :exec
@@ -554,6 +843,21 @@ func (q *Queries) Plan(ctx context.Context, id int64) (PlanRow, error) {
 		&i.CreatedAt,
 	)
 	return i, err
+}
+
+const refuseEvent = `-- name: RefuseEvent :exec
+UPDATE payment_events SET refused = $1::text, updated_at = $2 WHERE id = $3 AND status = 'received'
+`
+
+type RefuseEventParams struct {
+	Why string
+	Now time.Time
+	ID  int64
+}
+
+func (q *Queries) RefuseEvent(ctx context.Context, arg RefuseEventParams) error {
+	_, err := q.db.Exec(ctx, refuseEvent, arg.Why, arg.Now, arg.ID)
+	return err
 }
 
 const setCustomer = `-- name: SetCustomer :exec
@@ -689,6 +993,27 @@ func (q *Queries) TouchSubscription(ctx context.Context, arg TouchSubscriptionPa
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const uncreditedEvents = `-- name: UncreditedEvents :one
+SELECT count(*) AS events, coalesce(min(created_at), now())::timestamptz AS oldest, coalesce(max(refused), '')::text AS why
+FROM (SELECT e.created_at, e.refused FROM payment_events e LEFT JOIN payment_checkouts c ON c.id = e.checkout_id
+      WHERE e.refused IS NOT NULL AND e.status = 'received' AND c.status IS DISTINCT FROM 'paid'
+      ORDER BY e.created_at LIMIT 1000) r
+`
+
+type UncreditedEventsRow struct {
+	Events int64
+	Oldest time.Time
+	Why    string
+}
+
+// Payments that the ledger refused, and that nothing has credited since.
+func (q *Queries) UncreditedEvents(ctx context.Context) (UncreditedEventsRow, error) {
+	row := q.db.QueryRow(ctx, uncreditedEvents)
+	var i UncreditedEventsRow
+	err := row.Scan(&i.Events, &i.Oldest, &i.Why)
+	return i, err
 }
 
 const userSubscriptions = `-- name: UserSubscriptions :many

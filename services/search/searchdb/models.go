@@ -3,3 +3,15 @@
 //   sqlc v1.31.1
 
 package searchdb
+
+import (
+	"time"
+)
+
+type SearchRebuilt struct {
+	Engine     string
+	IndexName  string
+	Accounts   int64
+	Seconds    float64
+	FinishedAt time.Time
+}

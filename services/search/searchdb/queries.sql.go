@@ -132,6 +132,23 @@ func (q *Queries) BeginRebuild(ctx context.Context, arg BeginRebuildParams) erro
 	return err
 }
 
+const countAccounts = `-- name: CountAccounts :one
+SELECT (SELECT count(*) FROM users WHERE is_active) AS accounts, (SELECT count(*) FROM search_users) AS indexed
+`
+
+type CountAccountsRow struct {
+	Accounts int64
+	Indexed  int64
+}
+
+// All that could be found, and all that can.
+func (q *Queries) CountAccounts(ctx context.Context) (CountAccountsRow, error) {
+	row := q.db.QueryRow(ctx, countAccounts)
+	var i CountAccountsRow
+	err := row.Scan(&i.Accounts, &i.Indexed)
+	return i, err
+}
+
 const countOpen = `-- name: CountOpen :one
 SELECT count(*) FROM search_users
 `
@@ -182,6 +199,61 @@ func (q *Queries) HeldAccount(ctx context.Context, id int64) (HeldAccountRow, er
 		&i.IsActive,
 	)
 	return i, err
+}
+
+const lastRebuilt = `-- name: LastRebuilt :many
+SELECT engine, index_name, accounts, seconds, finished_at FROM search_rebuilt ORDER BY engine
+`
+
+func (q *Queries) LastRebuilt(ctx context.Context) ([]SearchRebuilt, error) {
+	rows, err := q.db.Query(ctx, lastRebuilt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SearchRebuilt
+	for rows.Next() {
+		var i SearchRebuilt
+		if err := rows.Scan(
+			&i.Engine,
+			&i.IndexName,
+			&i.Accounts,
+			&i.Seconds,
+			&i.FinishedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const noteRebuilt = `-- name: NoteRebuilt :exec
+INSERT INTO search_rebuilt (engine, index_name, accounts, seconds, finished_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (engine) DO UPDATE SET
+    index_name = excluded.index_name, accounts = excluded.accounts, seconds = excluded.seconds, finished_at = excluded.finished_at
+`
+
+type NoteRebuiltParams struct {
+	Engine     string
+	IndexName  string
+	Accounts   int64
+	Seconds    float64
+	FinishedAt time.Time
+}
+
+func (q *Queries) NoteRebuilt(ctx context.Context, arg NoteRebuiltParams) error {
+	_, err := q.db.Exec(ctx, noteRebuilt,
+		arg.Engine,
+		arg.IndexName,
+		arg.Accounts,
+		arg.Seconds,
+		arg.FinishedAt,
+	)
+	return err
 }
 
 const rebuild = `-- name: Rebuild :one

@@ -6,7 +6,7 @@ export type Command = { go: string } | { act: "help" | "filter" | "theme" };
 /** The letters after "g", by page. */
 export const LETTERS: Readonly<Record<string, string>> = {
   o: "overview", j: "jobs", s: "schedules", r: "realtime", d: "database",
-  b: "broker", m: "mentor", l: "logs", p: "people", c: "settings",
+  b: "broker", m: "mentor", f: "storage", q: "search", y: "payments", l: "logs", p: "people", c: "settings",
 };
 
 /** "g" waits this long for its letter, in milliseconds. */

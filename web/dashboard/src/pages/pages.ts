@@ -1,4 +1,4 @@
-// The ten pages, in the order of the sidebar. Each comes by its own import, so
+// The pages, in the order of the sidebar. Each comes by its own import, so
 // that the first load carries the shell and one page alone.
 import type { Component } from "svelte";
 import type { IconName } from "../parts/Icon.svelte";
@@ -19,6 +19,9 @@ export const PAGES: Readonly<Record<string, PageEntry>> = {
   database: { title: "Database", icon: "database", topic: "database", load: () => import("./database/Database.svelte") },
   broker: { title: "Broker", icon: "broker", topic: "broker", load: () => import("./broker/Broker.svelte") },
   mentor: { title: "Mentor", icon: "mentor", topic: "mentor", load: () => import("./mentor/Mentor.svelte") },
+  storage: { title: "Storage", icon: "storage", topic: "storage", load: () => import("./storage/Storage.svelte") },
+  search: { title: "Search", icon: "search", topic: "search", load: () => import("./search/Search.svelte") },
+  payments: { title: "Payments", icon: "payments", topic: "payments", load: () => import("./payments/Payments.svelte") },
   logs: { title: "Logs", icon: "logs", topic: "overview", load: () => import("./logs/Logs.svelte") },
   people: { title: "People", icon: "people", topic: "overview", load: () => import("./people/People.svelte") },
   settings: { title: "Settings", icon: "settings", topic: "overview", load: () => import("./settings/Settings.svelte") },
