@@ -85,6 +85,14 @@ func newRig(t *testing.T, store storage.Store) *rig {
 	return r
 }
 
+// newRigOn makes another service over the same database and storage.
+func newRigOn(t *testing.T, r *rig) *media.Service {
+	t.Helper()
+	s, err := media.New(media.Deps{DB: r.db.Pool, IDs: &counter{}, Storage: r.store, Clock: r.clock.Now})
+	require.NoError(t, err)
+	return s
+}
+
 // both runs a test on either storage.
 func both(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Run("local", func(t *testing.T) {

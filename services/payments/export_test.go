@@ -1,8 +1,11 @@
 package payments
 
 import (
+	"context"
 	"encoding/json"
 	"time"
+
+	"selflink/appliance/dashboard"
 )
 
 // Signed is the check of a signature.
@@ -30,4 +33,14 @@ func Decode(body []byte) (id string, ok bool) {
 		}
 	}
 	return m.ID, true
+}
+
+// NewestCheckouts lists checkouts of a state.
+func (s *Service) NewestCheckouts(ctx context.Context, status string, page dashboard.PageInput) (dashboard.List[KnownCheckout], error) {
+	return s.newestCheckouts(ctx, checkoutsInput{page, status})
+}
+
+// NewestEvents lists events.
+func (s *Service) NewestEvents(ctx context.Context, page dashboard.PageInput) (dashboard.List[KnownEvent], error) {
+	return s.newestEvents(ctx, page)
 }

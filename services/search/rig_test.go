@@ -100,7 +100,7 @@ func newRig(t testing.TB, withServer bool) *rig {
 // service makes another service over the same database and search server.
 func (r *rig) service(t testing.TB, e *jobs.Engine) *search.Service[user] {
 	t.Helper()
-	d := search.Deps[user]{DB: r.db.Pool, Direct: r.db.Direct, Jobs: e, People: people{r.db.Pool}, ID: func(u user) int64 { return u.ID }}
+	d := search.Deps[user]{DB: r.db.Pool, Direct: r.db.Direct, Jobs: e, People: people{r.db.Pool}, ID: func(u user) int64 { return u.ID }, Backlog: e.Backlog}
 	if r.server != nil {
 		d.Server = &search.Server{Address: r.server.URL, Username: searchtest.User, Password: searchtest.Password}
 	}

@@ -20,6 +20,7 @@ import (
 type server struct {
 	url      string // http://127.0.0.1:port
 	firstRun string // the link that makes the first operator
+	data     string // its data directory
 
 	streams []io.Closer // held open until the end
 }
@@ -62,6 +63,8 @@ func startServer(t *testing.T, modelURL string) *server {
 		"MENTOR_CHAT_WAIT=0",          // a chat is a job, and its answer is not waited for
 		"THROTTLE_MENTOR_RATE=1000/m", // all questions come from one address
 		"THROTTLE_ANON_RATE=1000/m",
+		"STRIPE_API_KEY=sk_test_that_nobody_asks",
+		"STRIPE_WEBHOOK_SECRET=" + webhookSecret,
 	}
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
@@ -83,7 +86,7 @@ func startServer(t *testing.T, modelURL string) *server {
 	require.NoError(t, json.NewDecoder(stdout).Decode(&said), "the server did not become ready; its log is in %s", dir)
 	require.NotEmpty(t, said.Addresses)
 	require.NotEmpty(t, said.FirstRun, "a new appliance has no operator")
-	s := &server{url: "http://" + said.Addresses[0], firstRun: said.FirstRun}
+	s := &server{url: "http://" + said.Addresses[0], firstRun: said.FirstRun, data: filepath.Join(dir, "data")}
 	t.Cleanup(func() {
 		for _, stream := range s.streams {
 			_ = stream.Close()

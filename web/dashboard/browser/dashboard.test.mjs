@@ -17,7 +17,7 @@ const dist = join(here, "..", "..", "dist", "dashboard");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const path = find();
 const skip = path === null && process.env.CI !== "true" ? "no Chromium is installed: run packaging/install-deps test" : false;
-const options = { skip, timeout: 240_000 };
+const options = { skip, timeout: 600_000 };
 let server, fresh, browser;
 
 before(async () => {

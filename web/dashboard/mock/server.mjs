@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { audit, people } from "./people.mjs";
 import { bulk, jobDetail, jobErrors, jobItems, jobs, jobsWorld } from "./jobs.mjs";
 import { broker, database, mentor, messages, realtime, connections } from "./parts.mjs";
+import { checkouts, files, paymentEvents, payments, search, storage, tried } from "./services.mjs";
 import { days, metrics, overview } from "./overview.mjs";
 import { checklist, firings, schedules, settings } from "./settings.mjs";
 import { explain, line, logs, requests } from "./logs.mjs";
@@ -114,7 +115,7 @@ async function answer(state, req, res, url) {
   return change(res, path, await bodyOf(req));
 }
 
-const TOPICS = { overview, jobs, schedules, realtime, database, broker, mentor };
+const TOPICS = { overview, jobs, schedules, realtime, database, broker, mentor, storage, search, payments };
 
 function page(items, url) {
   const limit = Number(url.searchParams.get("limit") ?? 50);
@@ -133,6 +134,9 @@ async function read(state, res, path, url, req, key) {
     case "jobs list": return send(res, 200, page(jobItems(q), url));
     case "jobs errors": return send(res, 200, { groups: jobErrors() });
     case "realtime connections": return send(res, 200, { items: connections(q.user) });
+    case "storage files": return send(res, 200, page(files(), url));
+    case "payments checkouts": return send(res, 200, page(checkouts(q), url));
+    case "payments events": return send(res, 200, page(paymentEvents(), url));
     case "logs": return send(res, 200, { ...page(logs(q), url), oldest_at: new Date(Date.now() - 6 * 3600e3).toISOString(), components: ["broker", "database", "http", "jobs", "mentor", "realtime"] });
     case "logs live": return lines(res, req, q);
     case "requests": return send(res, 200, page(requests(q), url));
@@ -171,6 +175,10 @@ function change(res, path, body) {
   if (first === "schedules") return found(res, schedules.pause(second, third === "pause"));
   if (first === "realtime") return send(res, 200, { closed: 2 });
   if (first === "mentor") return send(res, 200, { answer: `You asked: “${body.prompt}”\n\nTake one small step today, and write down how it felt.`, model: "llama3.1:8b", latency_ms: 1840, first_token_ms: 310, tokens_in: 24, tokens_out: 61 });
+  if (first === "storage") return send(res, 200, storage().last_check);
+  if (first === "search" && second === "try") return send(res, 200, tried(body.q));
+  if (first === "search") return send(res, 202, { job_id: jobsWorld.sample() });
+  if (first === "payments") return send(res, 200, payments().ledger.last_check);
   if (first === "people") {
     try {
       return found(res, people.act(second, third, body));

@@ -2,6 +2,7 @@
 // up.
 import type { Label } from "./labels.ts";
 import type { Day, Tallied } from "./services-shapes.ts";
+import { plural } from "./format.ts";
 import { money } from "./money.ts";
 
 /** What became of an upload. */
@@ -64,11 +65,17 @@ export function total(tally: readonly Tallied[], but: readonly string[] = []): n
   return tally.reduce((sum, t) => (but.includes(t.name) ? sum : sum + t.count), 0);
 }
 
-/** What was paid in a day, an amount for each currency: "12.00 EUR, 5.00 USD". */
-export function paid(day: Day | null): string {
-  if (day === null) return "not told";
+/**
+ * What was paid in a day: of one currency its sum, of several how many paid and
+ * the sum of each.
+ */
+export function paid(day: Day | null): { sum: string; note: string } {
+  if (day === null) return { sum: "not told", note: "" };
   const found = day.checkouts.filter((c) => c.status === "paid");
-  return found.length === 0 ? "nothing" : found.map((c) => money(c.amount_cents, c.currency)).join(", ");
+  const many = plural(found.reduce((sum, c) => sum + c.checkouts, 0), "checkout");
+  const sums = found.map((c) => money(c.amount_cents, c.currency));
+  if (sums.length > 1) return { sum: many, note: sums.join(", ") };
+  return { sum: sums[0] ?? "nothing", note: many };
 }
 
 /** The states of a day's checkouts with their amounts, the paid ones first. */
