@@ -351,3 +351,17 @@ func TestSeverityInWords(t *testing.T) {
 	require.Error(t, s.UnmarshalText([]byte("awful")))
 	require.Equal(t, "severity 9", health.Severity(9).String())
 }
+
+func TestTurnedTellsOfTheLastRound(t *testing.T) {
+	t.Parallel()
+	r := health.New(health.Options{})
+	require.Zero(t, r.Turned())
+	before := time.Now()
+	r.Round(context.Background())
+	first := r.Turned()
+	require.False(t, first.Before(before))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	r.Round(ctx) // was cut short
+	require.Equal(t, first, r.Turned())
+}

@@ -150,7 +150,7 @@ func (s *serving) watched(ctx context.Context, srv server) (end func()) {
 	}
 	where := s.addrs(srv)[0]
 	w := &watchdog{
-		notify: s.notify, health: srv.Health(), answers: openDesk(s.cfg).answersHealth,
+		notify: s.notify, health: srv.Health(), turned: srv.Health().Turned, answers: openDesk(s.cfg).answersHealth,
 		limit: watchdogLimit(s.p.environ, os.Getpid()), where: where, every: watchEvery, clock: time.Now,
 		said: statusText(where, nil), // as READY=1 said
 	}

@@ -39,6 +39,7 @@ const (
 type watchdog struct {
 	notify func(state string)
 	health *health.Registry
+	turned func() time.Time // when the last round of the health checks ended
 	// answers asks the server for a sign of life, the way clients do.
 	answers func(ctx context.Context) error
 	limit   time.Duration // after which the manager gives the process up; 0: it does not look
@@ -98,7 +99,7 @@ func (w *watchdog) look(ctx context.Context) {
 
 // alive says what is wrong with the process itself.
 func (w *watchdog) alive(ctx context.Context, now time.Time) error {
-	last := w.health.Turned()
+	last := w.turned()
 	if last.Before(w.begun) { // none since; the first takes its time
 		last = w.begun
 	}

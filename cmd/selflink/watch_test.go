@@ -24,6 +24,7 @@ import (
 type watched struct {
 	*watchdog
 	now    time.Time
+	round  time.Time // when the last round of the checks ended
 	words  []string
 	answer error
 }
@@ -33,6 +34,7 @@ func newWatched(limit time.Duration) *watched {
 	w.watchdog = &watchdog{
 		notify: func(state string) { w.words = append(w.words, state) }, health: &health.Registry{},
 		answers: func(context.Context) error { return w.answer },
+		turned:  func() time.Time { return w.round },
 		limit:   limit, where: "127.0.0.1:1", clock: func() time.Time { return w.now }, begun: w.now,
 		said: statusText("127.0.0.1:1", nil),
 	}
@@ -47,6 +49,12 @@ func (w *watched) heard(after time.Duration) string {
 	return strings.Join(w.words, "\n")
 }
 
+// goRound asks the checks.
+func (w *watched) goRound() {
+	w.health.Round(context.Background())
+	w.round = w.now
+}
+
 func TestWatchdog(t *testing.T) {
 	t.Parallel()
 	w := newWatched(time.Minute)
@@ -58,12 +66,10 @@ func TestWatchdog(t *testing.T) {
 	away := errors.New("no answer")
 	w.health.Add(health.Check{Code: "database", Title: "The database does not answer", Severity: health.High, Run: func(context.Context) error { return away }})
 	w.health.Add(health.Check{Code: "llm", Title: "The model fails", Severity: health.Low, Run: func(context.Context) error { return away }})
-	w.health.Round(context.Background())
-	w.now = time.Now()
+	w.goRound()
 	require.Equal(t, "STATUS=ready on 127.0.0.1:1; 2 problems: database (The database does not answer), llm (The model fails)\nWATCHDOG=1", w.heard(15*time.Second))
 	away = nil
-	w.health.Round(context.Background())
-	w.now = time.Now()
+	w.goRound()
 	require.Equal(t, "STATUS=ready on 127.0.0.1:1\nWATCHDOG=1", w.heard(15*time.Second))
 
 	// A server that does not answer is, and checks that do not go round are.
@@ -71,8 +77,7 @@ func TestWatchdog(t *testing.T) {
 	require.Equal(t, "STATUS=no sign of life: a request is not answered: nobody is there", w.heard(15*time.Second))
 	w.answer = nil
 	require.Contains(t, w.heard(15*time.Second), "STATUS=no sign of life: the health checks have not gone round for")
-	w.health.Round(context.Background())
-	w.now = time.Now()
+	w.goRound()
 	require.Equal(t, "STATUS=ready on 127.0.0.1:1\nWATCHDOG=1", w.heard(time.Second))
 }
 
