@@ -19,7 +19,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"selflink/appliance/database"
-	"selflink/migrations"
 )
 
 // The test binary, started again with these, does one piece of work and may
@@ -58,11 +57,14 @@ var (
 	fixedBuild = Build{Version: "v3", Commit: "ddddddd"}
 )
 
+// product are the migrations of the product.
+var product = os.DirFS("../../migrations")
+
 func steps(b Build) fs.FS {
 	out := fstest.MapFS{}
-	names, _ := fs.Glob(migrations.Files(), "*.sql")
+	names, _ := fs.Glob(product, "*.sql")
 	for _, name := range names {
-		raw, _ := fs.ReadFile(migrations.Files(), name)
+		raw, _ := fs.ReadFile(product, name)
 		out[name] = &fstest.MapFile{Data: raw}
 	}
 	add := func(name, sql string) {
@@ -83,7 +85,7 @@ func steps(b Build) fs.FS {
 // newest is the newest step of the old version.
 func newest(t testing.TB) int64 {
 	t.Helper()
-	names, err := fs.Glob(migrations.Files(), "*.sql")
+	names, err := fs.Glob(product, "*.sql")
 	require.NoError(t, err)
 	number, _, _ := strings.Cut(names[len(names)-1], "_")
 	n, err := strconv.ParseInt(number, 10, 64)
