@@ -81,7 +81,7 @@ func findBinaries(dir string, want int) (binaries, error) {
 		}
 		have = append(have, strconv.Itoa(b.major))
 	}
-	return binaries{}, fmt.Errorf("%w: it was created by PostgreSQL %d, this machine has %s. Nothing was changed. Install PostgreSQL %d, or move the data with pg_upgrade or a dump", ErrVersion, want, strings.Join(have, " and "), want)
+	return binaries{}, fmt.Errorf("%w: it was created by PostgreSQL %d, this machine has %s. Nothing was changed. Install PostgreSQL %d; with both installed, selflink upgrade postgres --to moves the data", ErrVersion, want, strings.Join(have, " and "), want)
 }
 
 // postgresMajor returns the major version of the installation in dir. Debian

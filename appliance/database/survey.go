@@ -148,3 +148,29 @@ func (s *Server) CheckClock(ctx context.Context) error {
 	}
 	return fmt.Errorf("this machine's clock is %s %s the database's", offset.Abs().Round(100*time.Millisecond), word)
 }
+
+// FindMajor returns the directory of the installed programs of a major version
+// of PostgreSQL; it returns [ErrVersion] when there are none.
+func FindMajor(o Options, major int) (dir string, err error) {
+	bin, err := findBinaries(o.BinDir, major)
+	return bin.dir, err
+}
+
+// ClusterMajor returns the major version of PostgreSQL of a cluster's directory.
+func ClusterMajor(cluster string) (int, error) { return inspectCluster(cluster) }
+
+// LocalConf is the file of an operator's own settings in a cluster.
+const LocalConf = localConf
+
+// CopyAccess gives the passwords of one data directory to another one, whose
+// cluster is going to take the place of the first one's.
+func CopyAccess(from, to string) error {
+	acc, ok, err := loadAccess(from)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("database: there are no passwords in %s", from)
+	}
+	return acc.store(to)
+}

@@ -96,7 +96,7 @@ func (k *Keeper) checkState(r *Report, s State) {
 		}
 		r.add("earlier upgrade", Warn, fmt.Sprintf("the upgrade to %s failed; this one goes on from where it stopped, with its snapshot", u.To), "")
 	case RolledBack:
-		if u.To == k.opts.Build {
+		if u.To == k.opts.Build && u.PostgresTo == 0 {
 			r.add("earlier upgrade", Fail, "this version was gone back from", "install another version; or, to try it again:  selflink migrate")
 		}
 	case Migrating, Migrated:

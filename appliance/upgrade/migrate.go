@@ -35,7 +35,7 @@ func (k *Keeper) guard(s State, again bool) error {
 	if u == nil {
 		return nil
 	}
-	same := u.To == k.opts.Build && !again
+	same := u.To == k.opts.Build && u.PostgresTo == 0 && !again
 	switch {
 	case u.Phase == RollingBack, u.Phase == Restored:
 		return fmt.Errorf("%w: it goes on with:  selflink rollback", ErrUnfinished)

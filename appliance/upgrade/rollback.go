@@ -14,16 +14,17 @@ import (
 
 // Plan is what a rollback would do.
 type Plan struct {
-	From       Build     `json:"from"` // what is gone back from
-	To         Build     `json:"to"`
-	SchemaTo   int64     `json:"schema_to"`
-	Phase      Phase     `json:"phase"`
-	Snapshot   *Snapshot `json:"snapshot"`
-	Lost       float64   `json:"lost_seconds"` // what was written in this time is lost
-	Program    Program   `json:"program"`
-	Restored   bool      `json:"restored"`          // the database is back already
-	Aside      string    `json:"aside,omitempty"`   // where the database of now will be
-	Interrupts string    `json:"goes_on,omitempty"` // with an interrupted one
+	From     Build `json:"from"` // what is gone back from
+	To       Build `json:"to"`
+	SchemaTo int64 `json:"schema_to"`
+	// PostgresFrom and PostgresTo are set when only PostgreSQL changes.
+	PostgresFrom int       `json:"postgres_from,omitempty"`
+	PostgresTo   int       `json:"postgres_to,omitempty"`
+	Phase        Phase     `json:"phase"`
+	Snapshot     *Snapshot `json:"snapshot"`
+	Lost         float64   `json:"lost_seconds"` // what was written in this time is lost
+	Program      Program   `json:"program"`
+	Restored     bool      `json:"restored"` // the database is back already
 }
 
 // Returned is what a rollback did.
@@ -51,7 +52,7 @@ func (k *Keeper) Plan(ctx context.Context) (Plan, error) {
 	case u.Snapshot == nil:
 		return Plan{}, fmt.Errorf("%w: no snapshot was taken (SELFLINK_UPGRADE_SNAPSHOT=false). Restore an archive:  selflink backup list", ErrNothing)
 	}
-	p := Plan{From: u.To, To: u.From, SchemaTo: u.SchemaFrom, Phase: u.Phase, Snapshot: u.Snapshot, Restored: u.Phase == Restored}
+	p := Plan{From: u.To, To: u.From, SchemaTo: u.SchemaFrom, Phase: u.Phase, PostgresFrom: u.PostgresTo, PostgresTo: u.PostgresFrom, Snapshot: u.Snapshot, Restored: u.Phase == Restored}
 	p.Lost = k.now().Sub(u.Snapshot.At).Seconds()
 	p.Program = k.program(ctx, u)
 	return p, nil
@@ -113,6 +114,12 @@ func (k *Keeper) swapCluster(ctx context.Context, u Upgrade) error {
 	k.opts.step("held")
 	if _, err := os.Stat(u.Snapshot.Path); err != nil {
 		return fmt.Errorf("the snapshot is not there. Nothing was changed: %w", err)
+	}
+	// Of a move: the other programs may be gone by now.
+	if u.PostgresFrom != 0 {
+		if _, err := database.FindMajor(k.opts.Database, u.PostgresFrom); err != nil {
+			return fmt.Errorf("the programs of PostgreSQL %d are needed. Nothing was changed: %w", u.PostgresFrom, err)
+		}
 	}
 	if err := k.phase(RollingBack, nil); err != nil {
 		return err

@@ -235,16 +235,10 @@ func (k *Keeper) copyCluster(ctx context.Context, from, to, id string) (int64, e
 	if err != nil {
 		return done, fmt.Errorf("copy the database: %w", err)
 	}
-	mark := filepath.Join(to, markPrefix+id)
-	if err := os.WriteFile(mark, nil, 0o600); err != nil {
-		return done, fmt.Errorf("mark the copy: %w", err)
-	}
-	if info, err := os.Stat(to); err != nil {
-		return done, fmt.Errorf("mark the copy: %w", err)
-	} else if err := ownLike(mark, info); err != nil {
+	if err := k.mark(to, id); err != nil {
 		return done, err
 	}
-	return done, k.opts.flush(append(made, mark, filepath.Dir(to)))
+	return done, k.opts.flush(append(made, filepath.Join(to, markPrefix+id), filepath.Dir(to)))
 }
 
 // logEvery is the time between two lines of the log about a copy.

@@ -74,6 +74,10 @@ type Upgrade struct {
 	Began      time.Time  `json:"began_at"`
 	Ended      *time.Time `json:"ended_at,omitempty"` // when it was done, or gone back from
 	Error      string     `json:"error,omitempty"`    // why it failed
+	// PostgresFrom and PostgresTo are the major versions that a move was
+	// between; 0: it was an upgrade of the appliance.
+	PostgresFrom int `json:"postgres_from,omitempty"`
+	PostgresTo   int `json:"postgres_to,omitempty"`
 	// Snapshot is what can be gone back to; null: snapshots are switched off,
 	// or it was removed.
 	Snapshot *Snapshot `json:"snapshot"`

@@ -78,6 +78,8 @@ type Options struct {
 	// (never).
 	Progress func(backup.Progress)
 
+	// sameMajor lets a test move to the version that there is.
+	sameMajor bool
 	// free is the room on the disk of a directory; tests make it scarce.
 	free func(dir string) (int64, error)
 	// flush makes files durable; tests need not outlive a power failure.

@@ -64,13 +64,20 @@ aside. An interrupted rollback goes on when this is run again. It asks before; w
 }
 
 func (p *program) printPlan(plan upgrade.Plan) {
-	fmt.Fprintf(p.stdout, "This would go back from selflink %s to %s.\n", plan.From, plan.To)
+	if plan.PostgresTo != 0 {
+		fmt.Fprintf(p.stdout, "This would go back from PostgreSQL %d to %d.\n", plan.PostgresFrom, plan.PostgresTo)
+	} else {
+		fmt.Fprintf(p.stdout, "This would go back from selflink %s to %s.\n", plan.From, plan.To)
+	}
 	if plan.Restored {
 		fmt.Fprintln(p.stdout, "  The database is the one of before already.")
 	} else {
 		fmt.Fprintf(p.stdout, "  The database would be that of %s, at step %d of the schema. What was written since then,\n  for %s, would be lost from it; the database of now would be kept aside.\n",
 			moment(plan.Snapshot.At), plan.SchemaTo, (time.Duration(plan.Lost) * time.Second).Round(time.Second))
 		fmt.Fprintln(p.stdout, "  Uploaded files stay as they are.")
+	}
+	if plan.PostgresTo != 0 {
+		return
 	}
 	if plan.Program.Replace {
 		fmt.Fprintf(p.stdout, "  The program %s would be that of %s again.\n", plan.Program.Path, plan.Program.Version)
@@ -88,6 +95,7 @@ func (p *program) printReturned(done upgrade.Returned) error {
 	case program.Replace:
 		fmt.Fprintf(p.stdout, "  The program %s is that of %s again; the other one is kept as %s.\n", program.Path, program.Version, program.Kept)
 		fmt.Fprintf(p.stdout, "  The package manager does not know of it: let it install the same version when you can:\n    %s\n", program.Install())
+	case done.PostgresTo != 0:
 	case done.To.Version != "" && done.To.Version == p.version:
 	default:
 		fmt.Fprintf(p.stdout, "  The program stays: %s. Before the next start install the version of before, as in:\n    %s\n", program.Why, program.Install())

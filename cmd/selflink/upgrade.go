@@ -12,6 +12,7 @@ import (
 func upgradeVerb(ctx context.Context, p *program, args []string) error {
 	return p.sub(ctx, "upgrade", args, []verb{
 		{"check", "tell whether this version could take over the installed data", upgradeCheck},
+		{"postgres", "move the private database to another major version of PostgreSQL", upgradePostgres},
 		{"forget", "remove what is kept to go back from the last upgrade", upgradeForget},
 	})
 }
@@ -58,15 +59,8 @@ would fail.`)
 
 func (p *program) printReport(r upgrade.Report) error {
 	fmt.Fprintf(p.stdout, "Upgrade to selflink %s\n\n", r.To)
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	for _, f := range r.Findings {
-		fmt.Fprintf(w, "  %s\t%s\t%s\n", f.Verdict, f.What, f.Text)
-		if f.Todo != "" {
-			fmt.Fprintf(w, "  \t\t→ %s\n", f.Todo)
-		}
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("print: %w", err)
+	if err := p.printFindings(r.Findings); err != nil {
+		return err
 	}
 	last := "Nothing stands in the way."
 	switch {
@@ -77,6 +71,20 @@ func (p *program) printReport(r upgrade.Report) error {
 	}
 	_, err := fmt.Fprintf(p.stdout, "\n%s\n", last)
 	return err
+}
+
+func (p *program) printFindings(all []upgrade.Finding) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	for _, f := range all {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", f.Verdict, f.What, f.Text)
+		if f.Todo != "" {
+			fmt.Fprintf(w, "  \t\t→ %s\n", f.Todo)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
 }
 
 // upgradeForget gives up the way back.

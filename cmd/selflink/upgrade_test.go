@@ -27,6 +27,15 @@ func (u *fakeUpgrader) Check(context.Context) (upgrade.Report, error) { return u
 func (u *fakeUpgrader) Plan(context.Context) (upgrade.Plan, error)    { return u.plan, u.err }
 func (u *fakeUpgrader) OnProgress(func(backup.Progress))              {}
 
+func (u *fakeUpgrader) PlanMove(m upgrade.Move) (upgrade.MovePlan, error) {
+	return upgrade.MovePlan{From: 15, To: m.To, OK: u.err == nil, Bytes: 3 << 20, Estimate: 90}, nil
+}
+
+func (u *fakeUpgrader) MovePostgres(_ context.Context, m upgrade.Move) (upgrade.Moved, error) {
+	u.calls = append(u.calls, "move")
+	return upgrade.Moved{From: 15, To: m.To, Rows: 7, Tables: 2, Aside: "/data/upgrade/x/next/postgres"}, u.err
+}
+
 func (u *fakeUpgrader) Rollback(context.Context) (upgrade.Returned, error) {
 	u.calls = append(u.calls, "rollback")
 	return upgrade.Returned{Plan: u.plan, Aside: "/data/upgrade/x/cluster", Seconds: 1}, u.err
@@ -126,4 +135,21 @@ func TestServeNamesTheWayBack(t *testing.T) {
 	b := newBench(t).withServer(&fakeServer{start: func(context.Context) error { return upgrade.ErrFailed }})
 	require.Equal(t, exitFailed, b.run([]string{"serve"}))
 	require.Contains(t, b.err.String(), "selflink rollback")
+}
+
+func TestUpgradePostgres(t *testing.T) {
+	t.Parallel()
+	u := &fakeUpgrader{}
+	b := newBench(t).withUpgrader(u)
+	require.Equal(t, exitUsage, b.run([]string{"upgrade", "postgres"}))
+	require.Equal(t, exitOK, b.run([]string{"upgrade", "postgres", "--to", "17", "--dry-run"}))
+	require.Empty(t, u.calls)
+	require.Contains(t, b.out.String(), "from PostgreSQL 15 to 17")
+	require.Contains(t, b.out.String(), "1m30s")
+	require.Equal(t, exitOK, b.run([]string{"upgrade", "postgres", "--to", "17"}))
+	require.Equal(t, []string{"move"}, u.calls)
+	require.Contains(t, b.out.String(), "7 rows of 2 tables")
+	u.err = upgrade.ErrServing
+	require.Equal(t, exitFailed, b.run([]string{"upgrade", "postgres", "--to", "17", "--dry-run"}))
+	require.Equal(t, exitFailed, b.run([]string{"upgrade", "postgres", "--to", "17"}))
 }

@@ -52,6 +52,9 @@ type upgrader interface {
 	Rollback(ctx context.Context) (upgrade.Returned, error)
 	// Forget removes what is kept; dry: it only says what that would be.
 	Forget(dry bool) (upgrade.Forgotten, error)
+	// PlanMove says what MovePostgres would do.
+	PlanMove(m upgrade.Move) (upgrade.MovePlan, error)
+	MovePostgres(ctx context.Context, m upgrade.Move) (upgrade.Moved, error)
 	OnProgress(f func(backup.Progress))
 }
 
