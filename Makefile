@@ -96,6 +96,21 @@ deb: web ## Build the Debian package, dist/selflink_*.deb (ARCH=arm64: for that)
 test-deb: web ## Install, upgrade, downgrade, remove and purge the package in a Debian root
 	@packaging/test-deb
 
+# The architecture of the image. Another one than this machine's needs
+# qemu-user-static, because Debian's packages run their own programs to install.
+ARCH ?= $(shell dpkg --print-architecture 2>/dev/null || go env GOARCH)
+
+# Without cgo, so that the C library of this machine does not matter.
+.PHONY: image
+image: web ## Build dist/selflink-VERSION-ARCH.oci.tar, an image, without Docker or a registry
+	@mkdir -p dist/cache
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -trimpath -ldflags '$(LDFLAGS)' -o dist/cache/selflink-$(ARCH) ./cmd/selflink
+	@ARCH=$(ARCH) packaging/container/build dist/cache/selflink-$(ARCH) '$(VERSION)' '$(COMMIT)'
+
+.PHONY: test-image
+test-image: image ## Run the image as a container does: start, stop, data kept (as root)
+	@packaging/container/test dist/selflink-$(VERSION)-$(ARCH).oci.tar
+
 .PHONY: clean
 clean: ## Remove what was built (never data)
 	rm -rf bin dist web/dist/* web/realtime/build web/node_modules .tools
