@@ -232,10 +232,12 @@ func (c Copy[O, T]) attempt(ctx context.Context, tx database.Tx, r *run, items [
 			inserts = append(inserts, it)
 		case !here:
 			v.add(it.ID, kept, "it was deleted here, and changed in the old database")
+		case !copied && c.Blank != nil && c.Blank(cur): // copied, also when it is the same: as a dry run foresees
+			updates = append(updates, it)
 		case now == digests[it.ID], !copied && c.Pair:
 			v.same++
 			keep = append(keep, it.ID)
-		case copied && now == was && !c.Pair, !copied && c.Blank != nil && c.Blank(cur):
+		case copied && now == was && !c.Pair:
 			updates = append(updates, it)
 		case copied:
 			v.add(it.ID, kept, "it was changed here, and in the old database")

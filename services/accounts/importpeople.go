@@ -202,7 +202,9 @@ func importDevices() oldstack.Copy[oldDevice, importedDevice] {
 				LastSeen: o.LastSeen.Time.UTC(), CreatedAt: o.CreatedAt.Time.UTC(),
 			}, nil
 		},
-		Parents: func(r importedDevice) []oldstack.Parent { return []oldstack.Parent{{Kind: ImportedAccounts, ID: r.UserID}} },
+		Parents: func(r importedDevice) []oldstack.Parent {
+			return []oldstack.Parent{{Kind: ImportedAccounts, ID: r.UserID}}
+		},
 		Find: func(ctx context.Context, q database.Querier, rows []oldstack.Item[importedDevice]) (map[int64]importedDevice, error) {
 			found, err := accountsdb.New(q).ImportedDevices(ctx, oldIDs(rows))
 			if err != nil {

@@ -143,15 +143,7 @@ func importMessages(o ImportOptions) oldstack.Copy[oldMessage, importedMessage] 
 			r.CreatedAt, r.UpdatedAt = r.CreatedAt.UTC(), r.UpdatedAt.UTC()
 			return r.ID
 		}, func(r importedMessage) int64 { return r.ID }),
-		Insert: store("messages", func(it oldstack.Item[importedMessage]) mentordb.ImportMessageParams {
-			r, ties := it.Row, oldTies(it.Row.Role, it.Row.Meta)
-			return mentordb.ImportMessageParams{
-				ID: r.ID, Role: r.Role, Content: r.Content, Meta: r.Meta, TaskID: ties.task, TaskVersion: ties.version,
-				CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, RequestID: ties.request, SessionID: r.SessionID,
-			}
-		}, func(q *mentordb.Queries, ctx context.Context, rows []mentordb.ImportMessageParams) func(func(int, error)) {
-			return q.ImportMessage(ctx, rows).Exec
-		}),
+		Insert: insertMessages,
 		Update: store("messages", func(it oldstack.Item[importedMessage]) mentordb.ReimportMessageParams {
 			r := it.Row
 			return mentordb.ReimportMessageParams{Role: r.Role, Content: r.Content, Meta: r.Meta, UpdatedAt: r.UpdatedAt, ID: r.ID}
@@ -161,7 +153,66 @@ func importMessages(o ImportOptions) oldstack.Copy[oldMessage, importedMessage] 
 	}
 }
 
-// ties are what an old message says in its meta of the task that it belongs to
+// insertMessages stores messages. A question is answered once per version here:
+// a further answer of the old backend stays a message of the session.
+func insertMessages(ctx context.Context, tx database.Tx, rows []oldstack.Item[importedMessage]) error {
+	type answer struct {
+		request int64
+		version string
+	}
+	q := mentordb.New(tx)
+	ties := make([]oldMessageTies, len(rows))
+	var sessions, requests []int64
+	for i, it := range rows {
+		ties[i] = oldTies(it.Row.Role, it.Row.Meta)
+		sessions = append(sessions, it.Row.SessionID)
+		if ties[i].request != nil {
+			requests = append(requests, *ties[i].request)
+		}
+	}
+	owners, err := q.ImportOwners(ctx, sessions)
+	if err != nil {
+		return fmt.Errorf("look up sessions: %w", err)
+	}
+	owner := make(map[int64]int64, len(owners))
+	for _, r := range owners {
+		owner[r.ID] = r.UserID
+	}
+	known, err := q.ImportAnswered(ctx, requests)
+	if err != nil {
+		return fmt.Errorf("look up answers: %w", err)
+	}
+	answered := make(map[answer]bool, len(known)+len(requests))
+	for _, r := range known {
+		answered[answer{r.RequestID, r.TaskVersion}] = true
+	}
+	params := make([]mentordb.ImportMessageParams, len(rows))
+	for i, it := range rows {
+		r := it.Row
+		params[i] = mentordb.ImportMessageParams{
+			ID: r.ID, SessionID: r.SessionID, UserID: owner[r.SessionID], Role: r.Role, Content: r.Content, Meta: r.Meta,
+			TaskID: ties[i].task, CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt,
+		}
+		if request := ties[i].request; request != nil {
+			if a := (answer{*request, ties[i].version}); !answered[a] {
+				answered[a] = true
+				params[i].RequestID, params[i].TaskVersion = request, &ties[i].version
+			}
+		}
+	}
+	var first error
+	q.ImportMessage(ctx, params).Exec(func(_ int, err error) {
+		if first == nil {
+			first = err
+		}
+	})
+	if first != nil {
+		return fmt.Errorf("store messages: %w", first)
+	}
+	return nil
+}
+
+// oldMessageTies are what an old message says in its meta of the task that it belongs to
 // and of the question that it answers.
 type oldMessageTies struct {
 	task    *uuid.UUID

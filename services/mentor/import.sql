@@ -25,18 +25,16 @@ WHERE id = @id;
 -- name: ImportedMessages :many
 SELECT id, session_id, role, content, meta, created_at, updated_at FROM mentor_messages WHERE id = ANY(@ids::bigint[]);
 
--- A question is answered once per version here. A second answer of the old
--- backend stays a message of the session.
+-- name: ImportOwners :many
+SELECT id, user_id FROM mentor_sessions WHERE id = ANY(@ids::bigint[]);
+
+-- name: ImportAnswered :many
+SELECT request_id::bigint AS request_id, task_version::text AS task_version FROM mentor_messages WHERE request_id = ANY(@ids::bigint[]) AND task_version IS NOT NULL;
+
+-- Plain, because it is planned anew for every row.
 -- name: ImportMessage :batchexec
 INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id, request_id, task_version, created_at, updated_at)
-SELECT @id, s.id, s.user_id, @role, @content, sqlc.narg(meta)::jsonb, sqlc.narg(task_id)::uuid, free.request_id,
-    CASE WHEN free.request_id IS NOT NULL THEN @task_version::text END, @created_at, @updated_at
-FROM mentor_sessions s, LATERAL (
-    SELECT CASE WHEN NOT EXISTS (
-        SELECT FROM mentor_messages a WHERE a.request_id = sqlc.narg(request_id)::bigint AND a.task_version = @task_version::text
-    ) THEN sqlc.narg(request_id)::bigint END AS request_id
-) free
-WHERE s.id = @session_id;
+VALUES (@id, @session_id, @user_id, @role, @content, sqlc.narg(meta), sqlc.narg(task_id), sqlc.narg(request_id), sqlc.narg(task_version), @created_at, @updated_at);
 
 -- name: ReimportMessage :batchexec
 UPDATE mentor_messages SET role = @role, content = @content, meta = sqlc.narg(meta)::jsonb, updated_at = @updated_at WHERE id = @id;

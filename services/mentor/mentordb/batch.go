@@ -79,14 +79,7 @@ func (b *ImportMemoryBatchResults) Close() error {
 
 const importMessage = `-- name: ImportMessage :batchexec
 INSERT INTO mentor_messages (id, session_id, user_id, role, content, meta, task_id, request_id, task_version, created_at, updated_at)
-SELECT $1, s.id, s.user_id, $2, $3, $4::jsonb, $5::uuid, free.request_id,
-    CASE WHEN free.request_id IS NOT NULL THEN $6::text END, $7, $8
-FROM mentor_sessions s, LATERAL (
-    SELECT CASE WHEN NOT EXISTS (
-        SELECT FROM mentor_messages a WHERE a.request_id = $9::bigint AND a.task_version = $6::text
-    ) THEN $9::bigint END AS request_id
-) free
-WHERE s.id = $10
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 `
 
 type ImportMessageBatchResults struct {
@@ -97,33 +90,34 @@ type ImportMessageBatchResults struct {
 
 type ImportMessageParams struct {
 	ID          int64
+	SessionID   int64
+	UserID      int64
 	Role        string
 	Content     string
 	Meta        json.RawMessage
 	TaskID      *uuid.UUID
-	TaskVersion string
+	RequestID   *int64
+	TaskVersion *string
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
-	RequestID   *int64
-	SessionID   int64
 }
 
-// A question is answered once per version here. A second answer of the old
-// backend stays a message of the session.
+// Plain, because it is planned anew for every row.
 func (q *Queries) ImportMessage(ctx context.Context, arg []ImportMessageParams) *ImportMessageBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
 		vals := []interface{}{
 			a.ID,
+			a.SessionID,
+			a.UserID,
 			a.Role,
 			a.Content,
 			a.Meta,
 			a.TaskID,
+			a.RequestID,
 			a.TaskVersion,
 			a.CreatedAt,
 			a.UpdatedAt,
-			a.RequestID,
-			a.SessionID,
 		}
 		batch.Queue(importMessage, vals...)
 	}

@@ -11,6 +11,64 @@ import (
 	"time"
 )
 
+const importAnswered = `-- name: ImportAnswered :many
+SELECT request_id::bigint AS request_id, task_version::text AS task_version FROM mentor_messages WHERE request_id = ANY($1::bigint[]) AND task_version IS NOT NULL
+`
+
+type ImportAnsweredRow struct {
+	RequestID   int64
+	TaskVersion string
+}
+
+func (q *Queries) ImportAnswered(ctx context.Context, ids []int64) ([]ImportAnsweredRow, error) {
+	rows, err := q.db.Query(ctx, importAnswered, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ImportAnsweredRow
+	for rows.Next() {
+		var i ImportAnsweredRow
+		if err := rows.Scan(&i.RequestID, &i.TaskVersion); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const importOwners = `-- name: ImportOwners :many
+SELECT id, user_id FROM mentor_sessions WHERE id = ANY($1::bigint[])
+`
+
+type ImportOwnersRow struct {
+	ID     int64
+	UserID int64
+}
+
+func (q *Queries) ImportOwners(ctx context.Context, ids []int64) ([]ImportOwnersRow, error) {
+	rows, err := q.db.Query(ctx, importOwners, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ImportOwnersRow
+	for rows.Next() {
+		var i ImportOwnersRow
+		if err := rows.Scan(&i.ID, &i.UserID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const importSessionIDs = `-- name: ImportSessionIDs :many
 SELECT id FROM mentor_sessions WHERE id = ANY($1::bigint[])
 `
