@@ -28,7 +28,7 @@ func main() {
 	bin := flag.String("bin", "../../bin/selflink", "the built binary")
 	seconds := flag.Int("seconds", 4, "length of each HTTP run in seconds")
 	conns := flag.Int("conns", 32, "connections of each HTTP run")
-	only := flag.String("only", "", "comma list of sections: start,http,streams,jobs (default all of these), realtime")
+	only := flag.String("only", "", "comma list of sections: start,http,streams,jobs (default all of these), realtime, files, search")
 	runs := flag.String("realtime", "", "comma list of runs of that section: connect,idle,burst5000,closed,burst,paced,bare,churn,slow,sse (default all)")
 	figures := flag.String("json", "", "file for the figures of that section as JSON")
 	flag.Parse()
@@ -66,10 +66,14 @@ func (b *bench) run(ctx context.Context, only string) error {
 		{"streams", b.streams},
 		{"jobs", b.jobs},
 		{"realtime", b.realtime},
+		{"files", b.files},
+		{"search", b.search},
 	}
+	// They take as long as all the others.
+	asked := map[string]bool{"realtime": true, "files": true, "search": true}
 	for _, section := range sections {
-		if only == "" && section.name == "realtime" {
-			continue // it takes as long as all the others: make bench-realtime
+		if only == "" && asked[section.name] {
+			continue
 		}
 		if only != "" && !strings.Contains(","+only+",", ","+section.name+",") {
 			continue

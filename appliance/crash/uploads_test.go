@@ -81,7 +81,7 @@ func TestUploads(t *testing.T) {
 				return store
 			},
 			files: func(*server) string { return filepath.Join(bucket.Dir, o.Bucket) }, unfinished: ".sgwtmp/multipart/*/*",
-			// Those above 8 MiB go in parts.
+			// Those of more than 8 MiB go in parts.
 			direct: true, kills: (*kills + 1) / 2, big: 9 << 20, most: 12 << 20,
 		})
 	})

@@ -39,6 +39,10 @@ const (
 	// and the client may never see the answer.
 	lingerTime  = 2 * time.Second
 	lingerBytes = 16 << 20
+
+	// uploadPiece is what is read of a body at once, in bytes: those who take
+	// forms apart ask for little at a time.
+	uploadPiece = 64 << 10
 )
 
 // Upload is the body of a request, on its way. It may be read until the
@@ -186,9 +190,9 @@ func (rc *request) upload(run func(ctx context.Context, body *Upload) (any, erro
 
 // bodyOf reads the body from the connection, each piece in its time.
 func (rc *request) bodyOf(conn net.Conn, length int64) io.Reader {
-	patient := patientReader{conn, rc.api.opts.ReadTimeout}
+	patient := bufio.NewReaderSize(patientReader{conn, rc.api.opts.ReadTimeout}, uploadPiece)
 	if length < 0 {
-		return httputil.NewChunkedReader(bufio.NewReader(patient))
+		return httputil.NewChunkedReader(patient)
 	}
 	return io.LimitReader(patient, length)
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// copiesAtOnce is how many files are copied at a time. Each takes up to a part
-// of a file (8 MiB) of memory when one side is S3.
+// copiesAtOnce is how many files are copied at a time. Each takes up to two
+// parts of a file (8 MiB each) of memory when one side is S3.
 const copiesAtOnce = 4
 
 // ErrDiffers means that both sides have a file under one key and it is not the

@@ -51,32 +51,48 @@ func (u *upload) run(ctx context.Context, buf []byte) error {
 	return nil
 }
 
-// parts sends n bytes of buf, then the rest, and completes.
+// parts sends n bytes of buf, then the rest, and completes. While one part is
+// on its way the next is read.
 func (u *upload) parts(ctx context.Context, id string, buf []byte, n int) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	next := make([]byte, len(buf))
 	var done []minio.CompletePart
-	for end := false; ; {
-		if n > 0 {
-			number := len(done) + 1
-			if number > maxParts {
-				return fmt.Errorf("%w: %s has more parts than S3 takes", ErrFull, u.key)
-			}
+	for end := false; n > 0; {
+		number := len(done) + 1
+		if number > maxParts {
+			return fmt.Errorf("%w: %s has more parts than S3 takes", ErrFull, u.key)
+		}
+		type sent struct {
+			part minio.ObjectPart
+			err  error
+		}
+		way := make(chan sent, 1)
+		go func() {
 			part, err := u.s.core.PutObjectPart(ctx, u.s.bucket, u.key, id, number, bytes.NewReader(buf[:n]), int64(n),
 				minio.PutObjectPartOptions{Sha256Hex: checksum(buf[:n]), DisableContentSha256: true})
-			if err != nil {
-				return u.s.failure(ctx, "store "+u.key, u.key, err)
+			way <- sent{part, u.s.failure(ctx, "store "+u.key, u.key, err)}
+		}()
+		more := 0
+		var read error
+		if !end {
+			if more, end, read = u.source.fill(next); read != nil {
+				cancel()
 			}
-			done = append(done, minio.CompletePart{PartNumber: number, ETag: part.ETag})
+			u.sum.Write(next[:more])
 		}
-		if end {
-			_, err := u.s.core.CompleteMultipartUpload(ctx, u.s.bucket, u.key, id, done, minio.PutObjectOptions{})
-			return u.s.failure(ctx, "store "+u.key, u.key, err)
+		at := <-way // whatever came of reading: it uses buf
+		switch {
+		case read != nil:
+			return fmt.Errorf("read the content of %s: %w", u.key, read)
+		case at.err != nil:
+			return at.err
 		}
-		var err error
-		if n, end, err = u.source.fill(buf); err != nil {
-			return fmt.Errorf("read the content of %s: %w", u.key, err)
-		}
-		u.sum.Write(buf[:n])
+		done = append(done, minio.CompletePart{PartNumber: number, ETag: at.part.ETag})
+		buf, next, n = next, buf, more
 	}
+	_, err := u.s.core.CompleteMultipartUpload(ctx, u.s.bucket, u.key, id, done, minio.PutObjectOptions{})
+	return u.s.failure(ctx, "store "+u.key, u.key, err)
 }
 
 func checksum(p []byte) string {

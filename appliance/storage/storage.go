@@ -7,8 +7,8 @@
 // that runs out. A file never changes under its key: it is put there once, as a
 // whole and durably, or not at all.
 //
-// Content is streamed. However big a file is, a transfer takes at most one
-// part of it (8 MiB) of memory.
+// Content is streamed. However big a file is, a transfer takes at most two
+// parts of it (8 MiB each) of memory.
 package storage
 
 import (

@@ -35,10 +35,11 @@ const (
 	// maxImage bounds an image in bytes. The biggest photos of phones have less.
 	maxImage = 24 << 20
 
-	// uploadsAtOnce bounds the uploads under way: each holds up to a part of a
-	// file (8 MiB) in memory when the storage is S3. More are refused, to come
-	// again.
-	uploadsAtOnce = 32
+	// uploadsAtOnce bounds the uploads under way; more are refused, to come again.
+	// With S3 there are fewer: each holds up to two parts of a file (8 MiB each) in
+	// memory.
+	uploadsAtOnce   = 32
+	uploadsAtOnceS3 = 16
 )
 
 // IDs makes ids that no other process makes. *snowflake.Generator is one.
@@ -89,8 +90,12 @@ func New(d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	most := uploadsAtOnce
+	if d.Storage.Backend() == storage.BackendS3 {
+		most = uploadsAtOnceS3
+	}
 	return &Service{
-		Deps: d, q: mediadb.New(d.DB), slots: make(chan struct{}, uploadsAtOnce), decoder: make(chan struct{}, 1), told: told,
+		Deps: d, q: mediadb.New(d.DB), slots: make(chan struct{}, most), decoder: make(chan struct{}, 1), told: told,
 	}, nil
 }
 
