@@ -86,7 +86,7 @@ bench-realtime: build ## Measure sockets and streams: memory, deliveries, recove
 
 .PHONY: crash
 crash: build $(TOOLS)/versitygw ## Kill the process and its children KILLS times (30) and count what was lost
-	VERSITYGW=$(TOOLS)/versitygw go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime|Payments|Uploads)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
+	VERSITYGW=$(TOOLS)/versitygw go test -tags crash -count=1 -timeout 30m -v -run '^Test(Crash|Realtime|Payments|Uploads|Reindex)$$' ./appliance/crash -args -kills=$(or $(KILLS),30) $(if $(SEED),-seed=$(SEED)) -bin=$(CURDIR)/$(BIN)
 
 .PHONY: deb
 deb: web ## Build the Debian package, dist/selflink_*.deb (ARCH=arm64: for that)

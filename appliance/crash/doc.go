@@ -3,7 +3,7 @@
 // and counts at the end. TestCrash counts accounts and answers, TestRealtime
 // what listeners were told: every committed event once, in one order,
 // TestPayments what was credited: every payment once, TestUploads the files: no
-// row without one, none for ever without a row. "make crash" runs all; they are
-// behind the build tag crash because they take minutes and need the built
-// binary.
+// row without one, none for ever without a row, TestReindex the index of people
+// while its building is killed. "make crash" runs all; they are behind the
+// build tag crash because they take minutes and need the built binary.
 package crash
