@@ -81,28 +81,36 @@ func (b *bench) search(ctx context.Context) error {
 		{fmt.Sprintf("a frequent name, %d blocked", blockedBy), blocking, []string{"giorgi", "გიორგი", "a"}},
 		{fmt.Sprintf("a handle, %d blocked", blockedBy), blocking, []string{"@u4711", "u199998", "u199"}},
 	}
-	request := func(token, text string) []byte {
-		return request("GET", "/api/v1/search/users/?q="+url.QueryEscape(text), token, "")
+	whole := func(path, token string) []byte { return request("GET", path, token, "") }
+	// What a request costs without any search, on this machine, now.
+	me := whole("/api/v1/users/me/", free)
+	base, err := closedLoop(s.addr, 1, searchesOfClass, http.StatusOK, func(int, int) []byte { return me })
+	if err != nil {
+		return fmt.Errorf("users/me: %w", err)
+	}
+	row("users/me, no search", fmt.Sprintf("%.0f req/s", base.rate()), base.p50, base.p99, "")
+	beside := func(r result) string {
+		return fmt.Sprintf("users/me ×%.1f, ×%.1f", float64(r.p50)/float64(base.p50), float64(r.p99)/float64(base.p99))
 	}
 	var mixed [][]byte
 	for _, c := range classes {
 		asked := make([][]byte, len(c.texts))
 		for i, text := range c.texts {
-			asked[i] = request(c.token, text)
+			asked[i] = whole("/api/v1/search/users/?q="+url.QueryEscape(text), c.token)
 		}
 		mixed = append(mixed, asked...)
 		r, err := closedLoop(s.addr, 1, searchesOfClass, http.StatusOK, func(_, turn int) []byte { return asked[turn%len(asked)] })
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		row(c.name, fmt.Sprintf("%.0f req/s", r.rate()), r.p50, r.p99, "")
+		row(c.name, fmt.Sprintf("%.0f req/s", r.rate()), r.p50, r.p99, beside(r))
 	}
 	for _, conns := range []int{1, 8} {
 		r, err := closedLoop(s.addr, conns, b.length, http.StatusOK, func(conn, turn int) []byte { return mixed[(conn*7+turn)%len(mixed)] })
 		if err != nil {
 			return fmt.Errorf("all classes: %w", err)
 		}
-		row(fmt.Sprintf("all classes, %d connections", conns), fmt.Sprintf("%.0f req/s", r.rate()), r.p50, r.p99, "")
+		row(fmt.Sprintf("all classes, %d connections", conns), fmt.Sprintf("%.0f req/s", r.rate()), r.p50, r.p99, beside(r))
 	}
 	return nil
 }

@@ -21,7 +21,9 @@ const (
 	newest = 2000
 
 	// newestShort is the same for texts of one or two letters, of which no
-	// trigram can be made: beyond them only the beginnings of words are found.
+	// trigram can be made: beyond them only the beginnings of words are found. It
+	// is also looked through for who has so many blocks that they may be all that
+	// the newest have of a text.
 	newestShort = 20_000
 
 	// shortText is the longest text that counts as short, in bytes of folded
@@ -83,6 +85,10 @@ const (
 	SELECT user_id, created_at, names, bio FROM search_users ORDER BY created_at DESC, user_id DESC LIMIT $4
 ) s WHERE (s.names LIKE $2 OR s.bio LIKE $2)` + visible + `
 ORDER BY s.created_at DESC, s.user_id DESC LIMIT $3`
+
+	// countBlocks counts whom the viewer must not find, to a bound.
+	countBlocks = `SELECT count(*) FROM (SELECT 1 FROM (SELECT b.target_id FROM user_blocks b WHERE b.user_id = $1
+	UNION ALL SELECT b.user_id FROM user_blocks b WHERE b.target_id = $1) all_of_them LIMIT $2) few`
 
 	// The inner query has neither order nor limit, so that it can only be
 	// answered by the indexes of texts or by reading all.
@@ -197,6 +203,18 @@ func (f *finder) contained(ctx context.Context) error {
 	ids, err := f.query(ctx, "among the newest", selectNewest, f.q.Viewer, pattern, f.most, window)
 	if err != nil {
 		return err
+	}
+	if len(ids) < f.most && window == newest {
+		var blocks int
+		if err := f.db.QueryRow(ctx, countBlocks, f.q.Viewer, f.most).Scan(&blocks); err != nil {
+			return fmt.Errorf("count blocks: %w", err)
+		}
+		if blocks >= f.most {
+			// A text that many have may be missing because they are blocked.
+			if ids, err = f.query(ctx, "among more of the newest", selectNewest, f.q.Viewer, pattern, f.most, newestShort); err != nil {
+				return err
+			}
+		}
 	}
 	if len(ids) < f.most && window == newest {
 		if ids, err = f.query(ctx, "a rare text", selectRare, f.q.Viewer, pattern, f.most); err != nil {

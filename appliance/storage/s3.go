@@ -12,10 +12,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
 const (
@@ -59,6 +61,7 @@ type S3 struct {
 	bucket   string
 	endpoint *url.URL
 	signed   bool
+	buffers  sync.Pool // of parts: *[]byte of partBytes
 }
 
 var _ Store = (*S3)(nil)
@@ -81,6 +84,9 @@ func NewS3(o S3Options) (*S3, error) {
 	endpoint, err := ParseEndpoint(o.Endpoint)
 	if err != nil {
 		return nil, err
+	}
+	if err := s3utils.CheckValidBucketName(o.Bucket); err != nil {
+		return nil, fmt.Errorf("storage: S3_BUCKET cannot be %q: %w", o.Bucket, err)
 	}
 	if o.Region == "" {
 		o.Region = "us-east-1"
@@ -126,10 +132,24 @@ func (s *S3) Put(ctx context.Context, key string, r io.Reader, o PutOptions) (In
 	if o.Size >= 0 && o.Size < part {
 		part = o.Size + 1 // shows that nothing follows
 	}
-	if err := u.run(ctx, make([]byte, part)); err != nil {
-		return Info{}, err
+	if err := u.run(ctx, s.buffer(part)); err != nil {
+		return Info{}, err // the buffers may still be on their way to the server
+	}
+	for _, buf := range u.used {
+		s.buffers.Put(&buf)
 	}
 	return Info{Key: key, Size: u.source.n, Modified: time.Now().UTC(), SHA256: hex.EncodeToString(u.sum.Sum(nil))}, nil
+}
+
+// buffer gives the memory of a part. Those of the usual size are used again and
+// again: most files are far smaller than one.
+func (s *S3) buffer(size int64) []byte {
+	if size == partBytes {
+		if buf, ok := s.buffers.Get().(*[]byte); ok {
+			return *buf
+		}
+	}
+	return make([]byte, size)
 }
 
 // partSize is the size of the parts of a file.

@@ -24,10 +24,14 @@ type upload struct {
 	options minio.PutObjectOptions
 	source  *sized
 	sum     hash.Hash // of all
+	used    [][]byte  // buffers that may be used again when all went well
 }
 
 // run sends the content. buf is as long as one part.
 func (u *upload) run(ctx context.Context, buf []byte) error {
+	if len(buf) == partBytes {
+		u.used = append(u.used, buf)
+	}
 	n, end, err := u.source.fill(buf)
 	if err != nil {
 		return fmt.Errorf("read the content of %s: %w", u.key, err)
@@ -56,7 +60,10 @@ func (u *upload) run(ctx context.Context, buf []byte) error {
 func (u *upload) parts(ctx context.Context, id string, buf []byte, n int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	next := make([]byte, len(buf))
+	next := u.s.buffer(int64(len(buf)))
+	if len(next) == partBytes {
+		u.used = append(u.used, next)
+	}
 	var done []minio.CompletePart
 	for end := false; n > 0; {
 		number := len(done) + 1

@@ -104,7 +104,12 @@ func suite(t *testing.T, make func(t *testing.T) storage.Store) {
 	run("list", list)
 	run("once", once)
 	run("addresses", addresses)
-	run("memory", memory)
+}
+
+// TestMemory is alone, so that no other test's memory counts.
+func TestMemory(t *testing.T) {
+	t.Run("local", func(t *testing.T) { memory(t, storage.NewLocal(t.TempDir()+"/media")) })
+	t.Run("s3", func(t *testing.T) { memory(t, storagetest.Start(t).Store(t)) })
 }
 
 func sizes(t *testing.T, s storage.Store) {
@@ -313,7 +318,7 @@ func memory(t *testing.T, s storage.Store) {
 	runtime.ReadMemStats(&after)
 	require.Equal(t, int64(size), n)
 	require.Equal(t, info.SHA256, hex.EncodeToString(hash.Sum(nil)))
-	// All that was ever allocated, by the other tests at the same time too.
-	require.Less(t, after.Sys-before.Sys, uint64(size))
+	// All that was ever taken from the system: some parts, until they are collected.
+	require.Less(t, after.Sys-before.Sys, uint64(size/2))
 	require.NoError(t, s.Delete(t.Context(), "big.bin"))
 }
