@@ -74,7 +74,7 @@ func upload(t *testing.T, s *server, w *world) {
 	for i, content := range [][]byte{raw.Bytes(), raw.Bytes(), []byte("#!/bin/sh")} {
 		s.form(t, http.MethodPost, "/api/v1/media/upload/", w.ben, "file", content, []int{http.StatusCreated, http.StatusCreated, http.StatusBadRequest}[i])
 	}
-	s.form(t, http.MethodPatch, "/api/v1/users/me/", w.ben, "avatar_image", raw.Bytes(), http.StatusOK)
+	s.form(t, http.MethodPatch, "/api/v1/me/profile/", w.ben, "avatar_image", raw.Bytes(), http.StatusOK)
 }
 
 // form sends one file.
