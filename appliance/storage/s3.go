@@ -23,9 +23,8 @@ import (
 const (
 	// partBytes is the size of one part of an upload. Two are held in memory: one
 	// is on its way, and sent again when that failed, while the next is read.
-	// Smaller parts cost servers more: with 5 MiB, the least that S3 takes, an
-	// upload takes twice as long as with 8. S3 takes 10 000 parts, so files of an
-	// unknown size end at 80 GiB; a known size makes parts bigger when it has to.
+	// S3 takes 10 000 parts, so files of an unknown size end at 80 GiB; a known size
+	// makes parts bigger when it has to.
 	partBytes = 8 << 20
 	maxParts  = 10_000
 
