@@ -251,11 +251,11 @@ func (f *Fallback) Failing() error {
 	return f.failed
 }
 
-// Fallen is why the first engine is not asked, and since when; nil while it is.
-func (f *Fallback) Fallen() (why error, since time.Time) {
+// Fallen is since when the first engine is not asked, and why; nil while it is.
+func (f *Fallback) Fallen() (since time.Time, why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.failed, f.since
+	return f.since, f.failed
 }
 
 // Told is what searches have come to.

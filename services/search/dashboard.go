@@ -15,15 +15,9 @@ import (
 	engine "selflink/appliance/search"
 )
 
-const (
-	// dashboardPeriod is how often the page of searches is looked at while
-	// somebody watches it.
-	dashboardPeriod = 5 * time.Second
-
-	// askTime bounds a question to the search server about itself: it may be
-	// what is failing.
-	askTime = 2 * time.Second
-)
+// dashboardPeriod is how often the page of searches is looked at while somebody
+// watches it.
+const dashboardPeriod = 5 * time.Second
 
 // counts are what takes long to count, or is asked of others.
 type counts struct {
@@ -79,7 +73,7 @@ type Insight struct {
 // answer it tells why.
 func (s *Service[U]) Insight(ctx context.Context) (out Insight, err error) {
 	out = Insight{Engine: EnginePostgres, Checks: []dashboard.OverviewCheck{}, Told: s.fallback.Told(), Rebuilt: []LastRebuilt{}}
-	if why, since := s.fallback.Fallen(); why != nil {
+	if since, why := s.fallback.Fallen(); why != nil {
 		out.Fallen, out.FallenAt = why.Error(), &since
 	}
 	if out.People, out.CountedAt, err = s.counts.people.Get(ctx, s.countPeople); err != nil {
