@@ -165,7 +165,7 @@ func TestFilesElsewhere(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, mayCreate)
 	server := p.migrated()
-	bucket, err := storage.NewS3(storage.S3Options{Endpoint: "https://s3.example.com", Bucket: "b", AccessKey: "a", SecretKey: "s"})
+	bucket, err := storage.NewS3(storage.S3Options{Endpoint: "https://s3.example.com", Bucket: "files", AccessKey: "a", SecretKey: "s"})
 	require.NoError(t, err)
 	k := p.keeper(server)
 	k.opts.Files = bucket
