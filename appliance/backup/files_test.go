@@ -171,7 +171,7 @@ func TestFilesElsewhere(t *testing.T) {
 	k.opts.Files = bucket
 	made, err := k.Create(t.Context(), Request{})
 	require.NoError(t, err)
-	require.Equal(t, &Files{Backend: "s3", Place: "https://s3.example.com/b"}, made.Files)
+	require.Equal(t, &Files{Backend: "s3", Place: "https://s3.example.com/files"}, made.Files)
 	_, err = k.Verify(t.Context(), made.File)
 	require.NoError(t, err)
 
